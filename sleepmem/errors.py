@@ -1,0 +1,271 @@
+"""Every error that sleepmem raises, as one family.
+
+    SleepmemError                           .hint: what to do next, printed by the command line
+    ├─ ConfigError (ValueError)             a setting or argument that can never work
+    │  ├─ InvalidMessage                    empty, unknown role, not text
+    │  ├─ ImportFileError                   a line of an import file that cannot be read
+    │  └─ WindowExceeded                    system prompt and reply alone fill the window
+    ├─ NotFound (LookupError)
+    │  ├─ AgentNotFound · BranchNotFound · EpisodeNotFound · SnapshotNotFound · CheckpointNotFound
+    ├─ Conflict                             the world moved on: read again, decide again
+    │  ├─ HeadMoved · LeaseLost
+    ├─ MisuseError (RuntimeError)           the caller's bug, never caught
+    │  └─ NotOpen
+    ├─ ModelError
+    │  ├─ FingerprintMismatch · NonFiniteWeights · CheckpointInvalid
+    ├─ MemoryFull                           the window is full and its sleep was rejected
+    ├─ StoreError                           the driver's error is kept as __cause__
+    │  ├─ StoreUnavailable                  the only class worth retrying
+    │  ├─ SchemaMismatch                    database older or newer than the code
+    │  └─ SnapshotCorrupt                   refused by digest, header or allow-list
+    ├─ ReplayDiverged                       a snapshot derived again has other bytes
+    └─ MissingExtra (ImportError)
+
+A message says what happened and to which thing; `hint` says what to do next. Ids are attributes too.
+"""
+
+from __future__ import annotations
+
+
+class SleepmemError(Exception):
+    """Base of the family.
+
+    Attributes:
+        hint: what the reader can do next, one sentence, possibly empty.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(SleepmemError, ValueError):
+    """A setting or argument that can never work."""
+
+
+class InvalidMessage(ConfigError):
+    """A message that cannot be lived: empty, of an unknown role, or not text."""
+
+
+class ImportFileError(ConfigError):
+    """A line of an import file that cannot be read."""
+
+    def __init__(self, path: str, line: int, problem: str) -> None:
+        super().__init__(
+            f"{path}, line {line}: {problem}",
+            hint='Nothing was imported. Each line is one object {"role": ..., "content": ...}; '
+            "or the file is one JSON array of them.",
+        )
+        self.path, self.line = path, line
+
+
+class WindowExceeded(ConfigError):
+    """System prompt, tools and the room for a reply leave no room for a message in the window."""
+
+    def __init__(self, n_tokens: int, window: int) -> None:
+        super().__init__(
+            f"the system prompt and the room for a reply need {n_tokens} tokens and leave none of "
+            f"the window of {window} for a message",
+            hint="Shorten the system prompt or lower max_tokens.",
+        )
+        self.n_tokens, self.window = n_tokens, window
+
+
+class NotFound(SleepmemError, LookupError):
+    """Something was named that does not exist."""
+
+
+class AgentNotFound(NotFound):
+    """No agent of that name is in the database."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            f"no agent {agent!r} in this database",
+            hint="List the agents with: sleepmem agents",
+        )
+        self.agent = agent
+
+
+class BranchNotFound(NotFound):
+    """The agent has no branch of that name."""
+
+    def __init__(self, agent: str, branch: str) -> None:
+        super().__init__(
+            f"agent {agent!r} has no branch {branch!r}",
+            hint="The branch that every agent has is `main`.",
+        )
+        self.agent, self.branch = agent, branch
+
+
+class EpisodeNotFound(NotFound):
+    """The agent has no episode of that id or index."""
+
+    def __init__(self, agent: str, episode: str) -> None:
+        super().__init__(
+            f"agent {agent!r} has no episode {episode!r}",
+            hint=f"List its episodes with: sleepmem replay --agent {agent}",
+        )
+        self.agent, self.episode = agent, episode
+
+
+class SnapshotNotFound(NotFound):
+    """The log names a snapshot whose bytes are missing."""
+
+    def __init__(self, agent: str, digest: str) -> None:
+        super().__init__(
+            f"snapshot {digest} of agent {agent!r} is missing from the snapshot store",
+            hint=f"Put the file back from a backup; the log still derives it again: "
+            f"sleepmem replay --agent {agent} --verify",
+        )
+        self.agent, self.digest = agent, digest
+
+
+class CheckpointNotFound(NotFound):
+    """No checkpoint of that name or path."""
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            f"no checkpoint {name!r}",
+            hint="Give the path of a checkpoint folder"
+            + (f" or one of: {', '.join(known)}." if known else "."),
+        )
+        self.name = name
+
+
+class Conflict(SleepmemError):
+    """The world moved on: read again, decide again."""
+
+
+class HeadMoved(Conflict):
+    """The head of a branch is no longer the one that a sleep was computed on."""
+
+    def __init__(self, agent: str, branch: str, expected: str | None, found: str | None) -> None:
+        super().__init__(
+            f"the head of {agent}/{branch} is {found}, not {expected}",
+            hint="Nothing was changed and the episode is still open; sleep again.",
+        )
+        self.agent, self.branch, self.expected, self.found = agent, branch, expected, found
+
+
+class LeaseLost(Conflict):
+    """Another process claimed the agent; this one may no longer write for it."""
+
+    def __init__(self, agent: str, epoch: int) -> None:
+        super().__init__(
+            f"another process claimed agent {agent!r} after epoch {epoch}",
+            hint="Open the agent again to take it back; nothing acknowledged was lost.",
+        )
+        self.agent, self.epoch = agent, epoch
+
+
+class MisuseError(SleepmemError, RuntimeError):
+    """The caller's bug."""
+
+
+class NotOpen(MisuseError):
+    """A closed, or never opened, memory was used."""
+
+    def __init__(self, what: str = "this SleepMemory") -> None:
+        super().__init__(
+            f"{what} is not open",
+            hint="Use it inside: async with SleepMemory(...) as memory",
+        )
+
+
+class ModelError(SleepmemError):
+    """The model cannot do what was asked."""
+
+
+class FingerprintMismatch(ModelError):
+    """Fast weights belong to another model than the one loaded."""
+
+    def __init__(self, what: str, found: str, expected: str) -> None:
+        super().__init__(
+            f"{what} belongs to the model with fingerprint {found[:12]}, "
+            f"the loaded model has {expected[:12]}",
+            hint="Load the checkpoint that the agent lived with (--model), or start a new agent.",
+        )
+        self.found, self.expected = found, expected
+
+
+class NonFiniteWeights(ModelError):
+    """An update of the fast weights diverged."""
+
+    def __init__(self, layer: int) -> None:
+        super().__init__(
+            f"the fast weights of layer {layer} are not finite",
+            hint="The sleep was not committed; sleep with fewer passes.",
+        )
+        self.layer = layer
+
+
+class CheckpointInvalid(ModelError):
+    """A checkpoint folder lacks a file, or a file does not fit."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"checkpoint {path}: {problem}", hint="Train or copy the checkpoint again.")
+        self.path = path
+
+
+class MemoryFull(SleepmemError):
+    """The window is full and the sleep that would make room was rejected."""
+
+    def __init__(self, agent: str, thread: str) -> None:
+        super().__init__(
+            f"the window of agent {agent!r}, thread {thread!r}, is full and its sleep was rejected",
+            hint=f"Accept the loss with: sleepmem sleep --agent {agent} --force",
+        )
+        self.agent, self.thread = agent, thread
+
+
+class StoreError(SleepmemError):
+    """The database or the snapshot store failed; the driver's error is `__cause__`."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is locked, full or unreachable for now; trying again may help."""
+
+
+class SchemaMismatch(StoreError):
+    """The database was made by an older or a newer sleepmem."""
+
+    def __init__(self, found: str | None, head: str, *, newer: bool) -> None:
+        super().__init__(
+            f"the database is at revision {found or 'none'}, this sleepmem needs {head}",
+            hint="Install a newer sleepmem to read it."
+            if newer
+            else "Back it up, then run: sleepmem db upgrade",
+        )
+        self.found, self.head, self.newer = found, head, newer
+
+
+class SnapshotCorrupt(StoreError):
+    """Snapshot bytes refused by digest, header or allow-list."""
+
+    def __init__(self, digest: str, problem: str) -> None:
+        super().__init__(
+            f"snapshot {digest} is corrupt: {problem}",
+            hint="The log is untouched. Put the file back from a backup, or delete it and derive "
+            "it again with: sleepmem replay --agent NAME --verify",
+        )
+        self.digest = digest
+
+
+class ReplayDiverged(SleepmemError):
+    """A snapshot derived again from the log has other bytes than the stored one."""
+
+    def __init__(self, episode: str, expected: str, found: str, *, why: str = "") -> None:
+        super().__init__(
+            f"episode {episode}: the log gives snapshot {found[:12]}, stored is {expected[:12]}"
+            + (f" ({why})" if why else ""),
+            hint="Verify on the machine kind and versions recorded with the sleep.",
+        )
+        self.episode, self.expected, self.found = episode, expected, found
+
+
+class MissingExtra(SleepmemError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra", hint=f'Install it: pip install "sleepmem[{extra}]"')
+        self.extra = extra

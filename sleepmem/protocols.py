@@ -1,0 +1,307 @@
+"""The seams of the house on one page. Implementations live in `model`, `store`, `policy`, `testing`.
+
+The runtime handles token ids and opaque values (`FastWeights`, `WakeState`), never logits and
+never tensors. A model holds nothing per agent: state is an argument and a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from sleepmem.types import (
+    AgentSummary,
+    Episode,
+    EpisodeStats,
+    FinishReason,
+    Head,
+    JsonObject,
+    LogEntry,
+    LoggedMessage,
+    Message,
+    OpenEpisode,
+    Sampling,
+    SleepReason,
+    SleepReport,
+    Snapshot,
+    Thread,
+    Turn,
+)
+
+FastWeights = Any  # opaque outside the model that made it; immutable
+WakeState = Any  # opaque; advanced in place by `read` and `next` alone
+
+
+@dataclass(frozen=True, slots=True)
+class SleepStep:
+    """One layer of one pass of a sleep; only the last step carries the new fast weights."""
+
+    index: int
+    n_steps: int
+    weights: FastWeights | None = None
+
+
+class Detokenizer(Protocol):
+    """Turns ids into text as they come, whole UTF-8 characters at a time."""
+
+    def push(self, token_id: int) -> str:
+        """Return the text that became certain with this id, possibly empty. Special ids add none."""
+        ...
+
+    def flush(self) -> str:
+        """Return what is left, with U+FFFD for bytes that never became a character."""
+        ...
+
+
+@runtime_checkable
+class SleepLM(Protocol):
+    """A language model that can sleep. Calls come from one thread at a time.
+
+    Attributes:
+        fingerprint: BLAKE3-256 in hex over config, slow weights, tokenizer and chat template.
+        window: the most tokens a wake state or one sleep pass may span.
+        stop_ids: ids that close an assistant message.
+        numerics: what the bytes of a snapshot depend on besides the log (versions, dtype,
+            threads, processor features); recorded with every sleep.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def stop_ids(self) -> frozenset[int]: ...
+    @property
+    def numerics(self) -> Mapping[str, str]: ...
+
+    def encode(self, message: Message, *, tools: Sequence[JsonObject] | None = None) -> list[int]:
+        """Return the ids of one message, borders included; a list is the concatenation.
+
+        An assistant message is `reply_prefix()` + content + a closing id.
+        """
+        ...
+
+    def reply_prefix(self) -> list[int]:
+        """Return the ids that open an assistant message."""
+        ...
+
+    def detokenizer(self) -> Detokenizer: ...
+
+    def blank(self) -> FastWeights:
+        """Return a newborn's fast weights."""
+        ...
+
+    def dump(self, weights: FastWeights) -> bytes:
+        """Return canonical bytes: equal weights give equal bytes."""
+        ...
+
+    def load(self, data: bytes) -> FastWeights:
+        """Return the weights that `dump` wrote; trusts nothing.
+
+        Raises:
+            SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
+            FingerprintMismatch: written for another model.
+        """
+        ...
+
+    def wake(self, weights: FastWeights) -> WakeState:
+        """Return a state with an empty KV cache on top of `weights`, which stay unchanged."""
+        ...
+
+    def copy(self, state: WakeState) -> WakeState: ...
+
+    def read(self, state: WakeState, token_ids: Sequence[int]) -> None:
+        """Advance `state` in place. After an exception the state must be thrown away."""
+        ...
+
+    def next(self, states: Sequence[WakeState], sampling: Sequence[Sampling]) -> list[int]:
+        """Return one token for each state, sampled and already read by it."""
+        ...
+
+    def sleep(
+        self, weights: FastWeights, token_ids: Sequence[int], passes: int
+    ) -> Iterator[SleepStep]:
+        """Write at most a window of ids into a copy of `weights`, in `passes` >= 1 passes.
+
+        Depends on nothing but its arguments. Cost: `passes` forwards over the ids.
+
+        Raises:
+            NonFiniteWeights: an update diverged.
+        """
+        ...
+
+    def loss(self, state: WakeState, token_ids: Sequence[int]) -> list[float]:
+        """Return nats per token, on a copy of `state`; the first is nan if nothing was read yet."""
+        ...
+
+
+class EpisodeLog(Protocol):
+    """The truth. One method is one transaction; every write is conditional on `epoch`.
+
+    Writes raise `LeaseLost` when `epoch` is no longer the agent's. All methods raise
+    `StoreUnavailable` when the database is locked, full or gone.
+
+    A thread's token stream is the concatenation of the ids of its turns; stream positions are
+    gap-free. `Turn.start`/`stop` and `Episode.start`/`stop` are positions in it.
+    """
+
+    async def claim(
+        self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
+    ) -> int:
+        """Take the agent for `holder` and return the new epoch; older epochs can no longer write.
+
+        Creates the agent with branch `main` if it is unknown and `create`.
+
+        Raises:
+            AgentNotFound: unknown, and `create` is false.
+            FingerprintMismatch: the agent lives with another model.
+        """
+        ...
+
+    async def agents(self) -> list[AgentSummary]: ...
+
+    async def summary(self, agent: str) -> AgentSummary:
+        """Return one agent's row without claiming it. Raises AgentNotFound."""
+        ...
+
+    async def thread(
+        self, agent: str, epoch: int, *, branch: str, name: str, system: str | None
+    ) -> Thread:
+        """Return the thread, created if new. `system` not None replaces the stored prompt.
+
+        Raises:
+            BranchNotFound: the agent has no such branch.
+        """
+        ...
+
+    async def threads(self, agent: str) -> list[Thread]:
+        """Return the agent's threads in order of creation. Raises AgentNotFound."""
+        ...
+
+    async def head(self, agent: str, branch: str) -> Head:
+        """Raises BranchNotFound."""
+        ...
+
+    async def open_episode(self, thread: Thread) -> OpenEpisode:
+        """Return what the thread lived through since its last closed episode."""
+        ...
+
+    async def turn_of_request(self, agent: str, request_id: str) -> Turn | None: ...
+
+    async def stage(
+        self,
+        thread: Thread,
+        epoch: int,
+        messages: Sequence[LoggedMessage],
+        *,
+        request_id: str | None,
+        done: bool,
+        now: datetime,
+    ) -> Turn:
+        """Append a turn: staged, or already done when it wants no reply.
+
+        Staged turns of the thread are abandoned by it: such a turn then spans only what
+        was slept of it. A `request_id` is unique in the agent; a known one raises Conflict.
+        """
+        ...
+
+    async def finish(
+        self, turn: Turn, epoch: int, reply: LoggedMessage, finish_reason: FinishReason
+    ) -> Turn:
+        """Append the reply and mark the staged turn done. Raises Conflict if it is not staged."""
+        ...
+
+    async def commit_sleep(
+        self,
+        thread: Thread,
+        epoch: int,
+        report: SleepReport,
+        *,
+        start: int,
+        stop: int,
+        expected: Head,
+        woke_from: str | None,
+        now: datetime,
+    ) -> None:
+        """Record the snapshot, the sleep and the closed episode, and move the head; all or nothing.
+
+        `report.outcome` is `slept`; `report.episode` and `report.snapshot` are set.
+
+        Raises:
+            HeadMoved: the branch's head is not `expected`.
+        """
+        ...
+
+    async def record_attempt(
+        self, thread: Thread, epoch: int, report: SleepReport, *, start: int, stop: int, now: datetime
+    ) -> None:
+        """Record a sleep that did not close its episode, whatever the outcome."""
+        ...
+
+    async def lineage(self, agent: str, branch: str, *, until: str | None = None) -> list[Episode]:
+        """Return the closed episodes from birth to the head, or to the episode `until`.
+
+        Raises:
+            AgentNotFound, BranchNotFound, EpisodeNotFound
+        """
+        ...
+
+    async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
+        """Return the ids of `[start, stop)` of a thread's stream; exactly `stop - start` of them."""
+        ...
+
+    async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:
+        """Return the messages that lie wholly in `[start, stop)`, oldest first."""
+        ...
+
+    def entries(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
+        """Yield the agent's messages, oldest first, those containing `search` if given."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class SnapshotStore(Protocol):
+    """Immutable bytes named by their BLAKE3-256 digest, apart for every agent."""
+
+    async def put(self, agent: str, data: bytes) -> Snapshot:
+        """Store durably before returning; storing the same bytes again is harmless."""
+        ...
+
+    async def get(self, agent: str, digest: str) -> bytes:
+        """Return the bytes, their digest checked.
+
+        Raises:
+            SnapshotNotFound, SnapshotCorrupt
+        """
+        ...
+
+    async def digests(self, agent: str) -> list[str]: ...
+
+    async def delete(self, agent: str, digest: str) -> None:
+        """Remove; removing what is not there is harmless."""
+        ...
+
+
+class SleepPolicy(Protocol):
+    """A pure decision: sleep or not, and why. Compose with `|` and `&`."""
+
+    def decide(self, stats: EpisodeStats) -> SleepReason | None: ...
+
+    def wait_s(self, stats: EpisodeStats) -> float | None:
+        """Return the seconds after which it may decide otherwise without a new turn, or None."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests need none."""
+
+    def now(self) -> datetime:
+        """Return aware UTC; for people, never for safety."""
+        ...
+
+    def monotonic_s(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...

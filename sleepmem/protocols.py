@@ -188,7 +188,9 @@ class EpisodeLog(Protocol):
         """Return what the thread lived through since its last closed episode."""
         ...
 
-    async def turn_of_request(self, agent: str, request_id: str) -> Turn | None: ...
+    async def turn_of_request(self, agent: str, request_id: str) -> Turn | None:
+        """Return the staged or done turn of a request; abandoned ones do not count."""
+        ...
 
     async def stage(
         self,
@@ -204,6 +206,7 @@ class EpisodeLog(Protocol):
 
         Staged turns of the thread are abandoned by it: such a turn then spans only what
         was slept of it. A `request_id` is unique in the agent; a known one raises Conflict.
+        That of an abandoned turn is free again, so that the caller can ask once more.
         """
         ...
 
@@ -227,15 +230,24 @@ class EpisodeLog(Protocol):
     ) -> None:
         """Record the snapshot, the sleep and the closed episode, and move the head; all or nothing.
 
-        `report.outcome` is `slept`; `report.episode` and `report.snapshot` are set.
+        `report.outcome` is `slept`; `report.episode` and `report.snapshot` are set. The episode
+        may end inside the staged turn: a message longer than the window is slept in pieces.
 
         Raises:
             HeadMoved: the branch's head is not `expected`.
+            Conflict: `[start, stop)` does not begin the thread's open stream.
         """
         ...
 
     async def record_attempt(
-        self, thread: Thread, epoch: int, report: SleepReport, *, start: int, stop: int, now: datetime
+        self,
+        thread: Thread,
+        epoch: int,
+        report: SleepReport,
+        *,
+        start: int,
+        stop: int,
+        now: datetime,
     ) -> None:
         """Record a sleep that did not close its episode, whatever the outcome."""
         ...
@@ -249,7 +261,11 @@ class EpisodeLog(Protocol):
         ...
 
     async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
-        """Return the ids of `[start, stop)` of a thread's stream; exactly `stop - start` of them."""
+        """Return the ids of `[start, stop)` of a thread's stream; exactly `stop - start` of them.
+
+        Raises:
+            StoreError: the log does not hold them.
+        """
         ...
 
     async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:

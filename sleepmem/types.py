@@ -11,7 +11,55 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from sleepmem.errors import ConfigError, InvalidMessage
+
 MAIN = "main"  # the branch and the thread that every agent has
+MAX_NAME = 255  # characters; 1,020 bytes at most, which every database can index
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def checked_name(kind: str, name: str) -> str:
+    """Return `name` if it can name an agent, branch, thread or request.
+
+    Raises:
+        ConfigError: empty, too long, or with a character that no log or terminal can show.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"the {kind} is empty", hint=f"Give the {kind} as text.")
+    if len(name) > MAX_NAME:
+        raise ConfigError(
+            f"the {kind} has {len(name)} characters, {MAX_NAME} are allowed",
+            hint=f"Choose a shorter {kind}.",
+        )
+    if not _is_unicode(name) or any(char < " " or char == "\x7f" for char in name):
+        raise ConfigError(
+            f"the {kind} {name[:40]!a} has a control character or half a surrogate pair",
+            hint=f"Choose a {kind} of printable characters.",
+        )
+    return name
+
+
+def checked_message(message: LoggedMessage) -> LoggedMessage:
+    """Return `message` if every store can hold it as it is.
+
+    Raises:
+        InvalidMessage: content with half a surrogate pair, or ids that are no uint32.
+    """
+    if not _is_unicode(message.content + (message.tool_call_id or "")):
+        raise InvalidMessage(
+            f"the {message.role} message holds half a surrogate pair, which is not text",
+            hint="Decode the text with errors='replace'.",
+        )
+    if message.token_ids and not 0 <= min(message.token_ids) <= max(message.token_ids) < 2**32:
+        raise InvalidMessage(f"the {message.role} message has a token id outside [0, 2**32)")
+    return message
 
 
 class Value(BaseModel):

@@ -1,0 +1,99 @@
+"""The agreed JSON shapes, and the words in which people read the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sleepmem.types import AgentSummary, LogEntry, Outcome, ReplayedEpisode, Reply, SleepReport
+
+EXIT_CODES = {
+    Outcome.SLEPT: 0,
+    Outcome.NOTHING_TO_DO: 0,
+    Outcome.FAILED: 1,
+    Outcome.REJECTED: 3,
+    Outcome.SUPERSEDED: 4,
+}
+
+
+def sleep_document(report: SleepReport) -> dict[str, Any]:
+    """Return what one sleep came to."""
+    document = report.model_dump(mode="json", exclude={"snapshot"})
+    return document | {
+        "retention": report.retention,
+        "snapshot": report.snapshot.digest if report.snapshot else None,
+        "n_bytes": report.snapshot.n_bytes if report.snapshot else None,
+    }
+
+
+def reply_document(reply: Reply) -> dict[str, Any]:
+    """Return the shape of `say --json`."""
+    return {
+        "agent": reply.agent,
+        "reply": reply.text,
+        "finish_reason": reply.finish_reason.value,
+        "n_tokens": reply.n_tokens,
+        "slept": reply.slept,
+        "thread": reply.thread,
+        "node_id": reply.node_id,
+        "n_window": reply.n_window,
+        "sleeps": [sleep_document(report) for report in reply.sleeps],
+    }
+
+
+def episode_document(replayed: ReplayedEpisode) -> dict[str, Any]:
+    """Return one entry of `replay --json`."""
+    episode = replayed.episode
+    return {
+        "index": episode.index,
+        "ended_by": episode.reason.value,
+        "outcome": Outcome.SLEPT.value,
+        "n_tokens": episode.n_tokens,
+        "passes": episode.passes,
+        "retention": episode.measures.retention if episode.measures else None,
+        "snapshot": episode.snapshot.digest,
+        "n_bytes": episode.snapshot.n_bytes,
+        "episode": episode.id,
+        "parent": episode.parent,
+        "thread": episode.thread,
+        "closed_at": episode.closed_at.isoformat(),
+        "verified": replayed.verified,
+    }
+
+
+def agent_document(summary: AgentSummary) -> dict[str, Any]:
+    """Return one entry of `agents --json`."""
+    return summary.model_dump(mode="json")
+
+
+def entry_document(entry: LogEntry) -> dict[str, Any]:
+    """Return one entry of `log --json`."""
+    return entry.model_dump(mode="json")
+
+
+def sleep_line(report: SleepReport) -> str:
+    """Return one line on a sleep, for people."""
+    why = f"({report.reason.value.replace('_', ' ')})"
+    tokens = f"{report.n_tokens} token{'' if report.n_tokens == 1 else 's'}"
+    if report.outcome is Outcome.SLEPT and report.snapshot:
+        return (
+            f"slept {why}: {tokens}, {report.passes} passes, "
+            f"retention {share(report.retention)}, snapshot {report.snapshot.digest[:12]} "
+            f"of {size(report.snapshot.n_bytes)}"
+        )
+    line = f"{report.outcome.value.replace('_', ' ')} {why}: {tokens}"
+    return f"{line}; {report.problem}" if report.problem else line
+
+
+def share(value: float | None) -> str:
+    """Return a retention for people: 0.93, or a dash if there was too little to gain."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def size(n_bytes: int) -> str:
+    """Return a size for people, in powers of 1000."""
+    amount = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

@@ -1,0 +1,90 @@
+"""`sleepmem replay`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from sleepmem.cli.documents import episode_document, share, size
+from sleepmem.cli.options import Address, agent_option, common, pass_terminal
+from sleepmem.cli.screen import print_table, progress
+from sleepmem.cli.terminal import Terminal, error_document
+from sleepmem.errors import ReplayDiverged
+from sleepmem.types import ReplayedEpisode
+
+
+@click.command()
+@agent_option(episode=True)
+@click.option("--until", metavar="EPISODE", help="Stop at this episode, by index or id.")
+@click.option("--verify", is_flag=True, help="Derive every snapshot again and compare bytes.")
+@common
+@pass_terminal
+def replay(terminal: Terminal, address: Address, until: str | None, verify: bool) -> None:
+    """Show the life of an agent episode by episode: when and why it slept, and what came of it.
+
+    With --verify every snapshot is derived again from the log; the first that differs ends the
+    replay with exit code 1.
+
+    \b
+    Example:
+      sleepmem replay --agent demo --verify
+    """
+    until = until or address.episode
+
+    async def run() -> tuple[list[ReplayedEpisode], ReplayDiverged | None]:
+        async with terminal.memory() as memory:
+            life = memory.replay(address.agent, branch=address.branch, until=until)
+            shown = [replayed async for replayed in life]
+            if not verify:
+                return shown, None
+            with progress("verify", len(shown)) as step:
+                life = memory.replay(address.agent, branch=address.branch, until=until, verify=True)
+                done = 0
+                try:
+                    async for replayed in life:
+                        shown[done] = replayed
+                        done += 1
+                        step()
+                except ReplayDiverged as diverged:
+                    shown[done] = shown[done].model_copy(update={"verified": False})
+                    return shown, diverged
+            return shown, None
+
+    shown, diverged = asyncio.run(run())
+    document: dict[str, Any] = {
+        "agent": address.agent,
+        "verified": (diverged is None) if verify else None,
+        "episodes": [episode_document(replayed) for replayed in shown],
+    }
+    if diverged:
+        document["error"] = error_document(diverged, str(diverged), diverged.hint)
+    terminal.write_document(document)
+    if not terminal.as_json:
+        _print_life(shown, verify)
+    if diverged:
+        raise diverged
+
+
+def _print_life(shown: Sequence[ReplayedEpisode], verify: bool) -> None:
+    columns = ["#", "slept at", "thread", "ended by", "#tokens", "#passes", "#retention"]
+    columns += ["snapshot", "#size"] + ["verified"] * verify
+    marks = {True: "yes", False: "no", None: "not compared"}
+    rows = []
+    for replayed in shown:
+        episode = replayed.episode
+        row = [
+            str(episode.index),
+            f"{episode.closed_at:%Y-%m-%d %H:%M:%S}",
+            episode.thread,
+            episode.reason.value.replace("_", " "),
+            str(episode.n_tokens),
+            str(episode.passes),
+            share(episode.measures.retention if episode.measures else None),
+            episode.snapshot.digest[:12],
+            size(episode.snapshot.n_bytes),
+        ]
+        rows.append(row + [marks[replayed.verified]] * verify)
+    print_table(columns, rows)

@@ -1,0 +1,53 @@
+"""`sleepmem sleep`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from sleepmem.cli.documents import EXIT_CODES, sleep_document, sleep_line
+from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
+from sleepmem.cli.terminal import Terminal
+
+
+@click.command()
+@agent_option()
+@thread_option
+@click.option("--passes", type=click.IntRange(min=1), help="Passes over the episode.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what a sleep would do; do nothing.")
+@click.option("--force", is_flag=True, help="Accept any retention.")
+@common
+@pass_terminal
+def sleep(
+    terminal: Terminal,
+    address: Address,
+    thread: str,
+    passes: int | None,
+    only_plan: bool,
+    force: bool,
+) -> None:
+    """Let an agent sleep on its open episode, now.
+
+    Exit codes: 0 slept or nothing to do, 3 rejected, 4 superseded, 1 failed.
+
+    \b
+    Example:
+      sleepmem sleep --agent ana --passes 4
+    """
+
+    async def run() -> int:
+        async with terminal.memory() as memory:
+            agent = await memory.agent(address.agent, branch=address.branch, create=False)
+            sleeper = agent.thread(thread)
+            if only_plan:
+                plan = (await sleeper.plan()).model_dump(mode="json")
+                terminal.write_document(plan)
+                terminal.write("\n".join(f"{key}: {value}" for key, value in plan.items()))
+                return 0
+            report = await sleeper.sleep(passes=passes, force=force)
+        terminal.write(sleep_line(report))
+        terminal.write_document(sleep_document(report))
+        return EXIT_CODES[report.outcome]
+
+    click.get_current_context().exit(asyncio.run(run()))

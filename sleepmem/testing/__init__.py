@@ -5,7 +5,9 @@ The contract suites import pytest and are imported from their own modules.
 
 from __future__ import annotations
 
+from sleepmem.testing.fake_clock import FakeClock
+from sleepmem.testing.fake_model import FakeSleepLM
 from sleepmem.testing.memory_log import MemoryEpisodeLog
 from sleepmem.testing.memory_snapshots import MemorySnapshotStore
 
-__all__ = ["MemoryEpisodeLog", "MemorySnapshotStore"]
+__all__ = ["FakeClock", "FakeSleepLM", "MemoryEpisodeLog", "MemorySnapshotStore"]

@@ -1,0 +1,71 @@
+"""Sleep: the paper's algorithm on one screen.
+
+    h = embed(ids)
+    repeat `passes` times:  h, fast weights = blocks(h, fast weights)
+    keep the fast weights, drop h and every key and value
+
+Hidden states of a pass are the input of the next, as they are; the fast weights carry on, so the
+window is written `passes` times over. Attention is causal inside the window and sees keys and
+values of its own pass alone; the short convolution starts from zero in every pass. `passes=1` is
+the plain hybrid. Gradients flow through all of it, so training runs this very code.
+
+Source: Algorithm 1 of Lee, McLeish, Goldstein, Fanti, arXiv 2605.26099; started from the fast
+weights at the start of the window, so that a sleep does not depend on how the tokens arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
+
+
+def sleep_steps(
+    lm: SleepForCausalLM,
+    weights: Sequence[Tensor],
+    token_ids: Tensor,
+    passes: int,
+    mask: Tensor | None = None,
+) -> Iterator[tuple[Tensor, ...] | None]:
+    """Write a window into fast weights, one layer of one pass at a step.
+
+    Args:
+        weights: at the start of the window, (batch, heads, d_k, d_v) each; unchanged.
+        token_ids: (batch, tokens), at most a window of them.
+        passes: >= 1, the paper's N; counts the total.
+        mask: (batch, tokens), false at padding, which leaves the fast weights as they are.
+
+    Yields:
+        None, and at the last step the new fast weights.
+    """
+    h = lm.embed(token_ids)
+    for n in range(passes):
+        before = lm.model.window_start(weights)
+        after: list[LayerState] = []
+        for layer, state in zip(lm.model.layers, before, strict=True):
+            h, state = layer(h, state, mask)
+            after.append(state)
+            if len(after) < len(before):
+                yield None
+        weights = fast_weights(after)
+        yield weights if n == passes - 1 else None
+
+
+def sleep(
+    lm: SleepForCausalLM,
+    weights: Sequence[Tensor],
+    token_ids: Tensor,
+    passes: int,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Run `sleep_steps` to the end and return the new fast weights.
+
+    Cost: `passes` forwards over the window, without the output layer.
+    """
+    new: tuple[Tensor, ...] | None = None
+    for new in sleep_steps(lm, weights, token_ids, passes, mask):
+        pass
+    assert new is not None, "passes is at least 1"
+    return new

@@ -1,0 +1,160 @@
+"""The training loop: draw, sleep, ask, step; resumable after a kill.
+
+Step k of a run draws everything from (seed, k), so a run that was killed and resumed does what an
+unbroken one does. Nothing here knows what a task teaches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from time import monotonic
+
+import torch
+from torch import Tensor
+
+from sleepmem.errors import SleepmemError
+from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
+from sleepmem.model.network import SleepForCausalLM
+from sleepmem.train.objective import score
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import Batch, Task
+
+EMA = 0.95  # weight of the past in the running accuracy
+
+
+class TrainingDiverged(SleepmemError):
+    """The loss or the gradient is not finite."""
+
+    def __init__(self, step: int, parameter: str) -> None:
+        super().__init__(
+            f"step {step}: the gradient of {parameter} is not finite",
+            hint="The last checkpoint before it is kept; resume with a lower --lr.",
+        )
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the weights and the optimiser it is all that a resume needs."""
+
+    step: int = 0
+    stage: int = 0
+    accuracy: float = 0.0  # running, at the largest number of passes
+    n_tokens: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
+    """Return a fresh model; the same settings give the same weights."""
+    kinds = {"A": ATTENTION, "G": RECURRENT}
+    torch.manual_seed(settings.seed)
+    return SleepForCausalLM(
+        SleepConfig(
+            vocab_size=task.tokenizer().get_vocab_size(),
+            window=task.window,
+            layer_types=[kinds[letter] for letter in settings.layers],
+            hidden_size=settings.hidden_size,
+            intermediate_size=settings.intermediate_size,
+            num_attention_heads=settings.n_attention_heads,
+            linear_num_heads=settings.n_heads,
+            linear_key_head_dim=settings.d_k,
+            linear_value_head_dim=settings.d_v,
+        )
+    ).to(settings.device)
+
+
+def build_optimizer(settings: TrainSettings, lm: SleepForCausalLM) -> torch.optim.AdamW:
+    """Return AdamW; norms, biases, convolutions and decay are not shrunk."""
+    matrices = [p for p in lm.parameters() if p.dim() == 2]
+    others = [p for p in lm.parameters() if p.dim() != 2]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """Warm up linearly, then fall along a cosine to `final_lr` of the peak."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * cosine)
+
+
+def train(
+    settings: TrainSettings,
+    task: Task,
+    lm: SleepForCausalLM,
+    optimizer: torch.optim.AdamW,
+    progress: Progress,
+    on_step: Callable[[Progress, float], None],
+) -> None:
+    """Train from `progress` to the last step, advancing all three in place.
+
+    Args:
+        on_step: called after each step with the progress and the loss in nats.
+
+    Raises:
+        TrainingDiverged: weights are those before the step.
+    """
+    lm.train()
+    deepest = max(settings.passes)
+    while progress.step < settings.steps:
+        started = monotonic()
+        rng = Random(f"{settings.seed}:{progress.step}")  # noqa: S311
+        batch = to_device(task.batch(rng, settings.batch, progress.stage), settings.device)
+        passes = rng.choice(settings.passes)
+        result = score(lm, batch, passes)
+        optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        _clip(lm, settings.clip, progress.step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, progress.step)
+        optimizer.step()
+        progress.step += 1
+        progress.n_tokens += n_token_passes(batch, passes)
+        progress.seconds += monotonic() - started
+        if passes == deepest:
+            _advance(progress, float(result.accuracy), settings.gate, task.n_stages)
+        on_step(progress, float(result.loss.detach()))
+
+
+def _advance(progress: Progress, accuracy: float, gate: float, n_stages: int) -> None:
+    """Open the next stage once the running accuracy passes the gate."""
+    progress.accuracy = EMA * progress.accuracy + (1 - EMA) * accuracy
+    if progress.accuracy > gate and progress.stage < n_stages - 1:
+        progress.stage += 1
+        progress.accuracy = gate / 2  # a new stage must earn it anew
+
+
+def _clip(lm: SleepForCausalLM, limit: float, step: int) -> None:
+    norm = torch.nn.utils.clip_grad_norm_(lm.parameters(), limit)
+    if not bool(torch.isfinite(norm)):
+        for name, parameter in lm.named_parameters():
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                raise TrainingDiverged(step, name)
+        raise TrainingDiverged(step, "all parameters together")
+
+
+def n_token_passes(batch: Batch, passes: int) -> int:
+    """Return tokens x passes of a batch, padding included."""
+    return passes * sum(ids.numel() for ids, _ in batch.windows) + batch.question_ids.numel()
+
+
+def to_device(batch: Batch, device: str) -> Batch:
+    """Return the batch on a device."""
+
+    def moved(x: Tensor) -> Tensor:
+        return x.to(device)
+
+    return Batch(
+        tuple((moved(ids), moved(mask)) for ids, mask in batch.windows),
+        moved(batch.question_ids),
+        moved(batch.labels),
+        moved(batch.answer_at),
+    )

@@ -1,0 +1,89 @@
+"""One training run from its folder: start or resume, save now and then, export at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+import torch
+
+from sleepmem.model.checkpoint import CONFIG
+from sleepmem.model.network import SleepForCausalLM
+from sleepmem.train.loop import Progress, build_model, build_optimizer, to_device, train
+from sleepmem.train.objective import score
+from sleepmem.train.runs import load_run, save_run
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import Task, find_task
+from sleepmem.train.tokenizer import save_tokenizer
+
+SAVE_EVERY_S = 60.0
+CURVE_EVERY = 25  # steps between points of the recorded curve
+EVALUATE = 128  # held-out contexts behind a final figure
+CHECKPOINT = "checkpoint"
+
+Report = Callable[[Progress, float], None]
+
+
+def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, float]:
+    """Train to the last step and write `folder/checkpoint`; resume if the folder holds a run.
+
+    Args:
+        report: called after each step with the progress and the loss.
+
+    Returns:
+        Held-out accuracy by number of passes, and with blank fast weights.
+    """
+    torch.set_num_threads(1 if settings.device == "cpu" else torch.get_num_threads())
+    task = find_task(settings.task)
+    lm = build_model(settings, task)
+    optimizer = build_optimizer(settings, lm)
+    progress = load_run(folder, settings, lm, optimizer)
+    saved_at = monotonic()
+
+    def on_step(progress: Progress, loss: float) -> None:
+        nonlocal saved_at
+        if progress.step % CURVE_EVERY == 0:
+            progress.curve.append(_point(progress, loss))
+        if monotonic() - saved_at > SAVE_EVERY_S:
+            save_run(folder, settings, lm, optimizer, progress)
+            saved_at = monotonic()
+        report(progress, loss)
+
+    train(settings, task, lm, optimizer, progress, on_step)
+    accuracy = evaluate(settings, task, lm)
+    progress.curve.append({"step": progress.step, **accuracy})
+    save_run(folder, settings, lm, optimizer, progress)
+    export(folder / CHECKPOINT, lm, task)
+    return accuracy
+
+
+def evaluate(settings: TrainSettings, task: Task, lm: SleepForCausalLM) -> dict[str, float]:
+    """Return held-out accuracy for each number of passes, and without any memory."""
+    lm.eval()
+    batch = to_device(task.held_out(Random(settings.seed), EVALUATE), settings.device)  # noqa: S311
+    with torch.no_grad():
+        figures = {
+            f"passes_{passes}": float(score(lm, batch, passes).accuracy)
+            for passes in sorted({*settings.passes, 1})
+        }
+        return figures | {"blank": float(score(lm, batch, 1, blank=True).accuracy)}
+
+
+def export(folder: Path, lm: SleepForCausalLM, task: Task) -> None:
+    """Write a checkpoint that `load_checkpoint` and transformers read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lm.save_pretrained(folder)
+    save_tokenizer(task.tokenizer(), folder)
+    assert (folder / CONFIG).is_file()
+
+
+def _point(progress: Progress, loss: float) -> dict[str, float]:
+    return {
+        "step": progress.step,
+        "stage": progress.stage,
+        "loss": round(loss, 4),
+        "accuracy": round(progress.accuracy, 4),
+        "seconds": round(progress.seconds, 1),
+    }

@@ -1,0 +1,143 @@
+"""A run's folder: checkpoint to resume from, record of what was done, finished checkpoint.
+
+    run.json             settings, machine, commit, progress with its curve
+    model.safetensors    slow weights at the last save
+    optimizer.safetensors
+
+Files are written to a temporary name and renamed, so a kill leaves the last save whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sleepmem.errors import ConfigError
+from sleepmem.model.network import SleepForCausalLM
+from sleepmem.train.loop import Progress
+from sleepmem.train.settings import TrainSettings
+
+RECORD = "run.json"
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+def save_run(
+    folder: Path,
+    settings: TrainSettings,
+    lm: SleepForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Save all that `load_run` needs; the record comes last and names the step of the tensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    step = str(progress.step)
+    _replace(folder / MODEL, lambda p: save_file(_named_weights(lm), p, {"step": step}))
+    tensors = _optimizer_tensors(optimizer)
+    _replace(folder / OPTIMIZER, lambda p: save_file(tensors, p, {"step": step}))
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "progress": asdict(progress),
+        "environment": environment(),
+    }
+    _replace(folder / RECORD, lambda p: p.write_text(json.dumps(record, indent=1)))
+
+
+def load_run(
+    folder: Path,
+    settings: TrainSettings,
+    lm: SleepForCausalLM,
+    optimizer: torch.optim.Optimizer,
+) -> Progress:
+    """Fill model and optimiser from the last save; a fresh `Progress` if there is none.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings.
+    """
+    if not (folder / RECORD).exists():
+        return Progress()
+    record = json.loads((folder / RECORD).read_text())
+    found = TrainSettings(**record["settings"])
+    if found.model_copy(update={"steps": settings.steps}) != settings:
+        different = [k for k, v in settings.model_dump().items() if getattr(found, k) != v]
+        raise ConfigError(
+            f"{folder} holds a run with other settings: {', '.join(different)}",
+            hint="Give the same settings to resume it, or another --out to start anew.",
+        )
+    lm.load_state_dict(load_file(folder / MODEL), strict=False)
+    _restore_optimizer(optimizer, load_file(folder / OPTIMIZER))
+    return Progress(**record["progress"])
+
+
+def environment() -> dict[str, Any]:
+    """Return the machine, the versions and the commit that a figure depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "processor": _processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _named_weights(lm: SleepForCausalLM) -> dict[str, Tensor]:
+    return {name: p.detach().contiguous() for name, p in lm.named_parameters()}
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": torch.as_tensor(value).contiguous()
+        for index, entry in state.items()
+        for key, value in entry.items()
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    os.replace(temporary, path)

@@ -8,7 +8,7 @@
     ├─ NotFound (LookupError)
     │  ├─ AgentNotFound · BranchNotFound · EpisodeNotFound · SnapshotNotFound · CheckpointNotFound
     ├─ Conflict                             the world moved on: read again, decide again
-    │  ├─ HeadMoved · LeaseLost
+    │  ├─ HeadMoved · LeaseLost · ThreadBusy
     ├─ MisuseError (RuntimeError)           the caller's bug, never caught
     │  └─ NotOpen
     ├─ ModelError
@@ -158,6 +158,17 @@ class LeaseLost(Conflict):
         self.agent, self.epoch = agent, epoch
 
 
+class ThreadBusy(Conflict):
+    """An earlier call on the thread, or another sleep of its branch, takes too long."""
+
+    def __init__(self, what: str, waited_s: float) -> None:
+        super().__init__(
+            f"{what} is still busy with an earlier call after {waited_s:g} s",
+            hint="Read that call's stream to its end or close it, then try again.",
+        )
+        self.waited_s = waited_s
+
+
 class MisuseError(SleepmemError, RuntimeError):
     """The caller's bug."""
 
@@ -203,7 +214,9 @@ class CheckpointInvalid(ModelError):
     """A checkpoint folder lacks a file, or a file does not fit."""
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"checkpoint {path}: {problem}", hint="Train or copy the checkpoint again.")
+        super().__init__(
+            f"checkpoint {path}: {problem}", hint="Train or copy the checkpoint again."
+        )
         self.path = path
 
 
@@ -267,5 +280,7 @@ class MissingExtra(SleepmemError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra", hint=f'Install it: pip install "sleepmem[{extra}]"')
+        super().__init__(
+            f"{what} needs an extra", hint=f'Install it: pip install "sleepmem[{extra}]"'
+        )
         self.extra = extra

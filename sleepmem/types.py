@@ -252,6 +252,31 @@ class SleepReport(Value):
         return self.measures.retention if self.measures else None
 
 
+class SleepPlan(Value):
+    """What `sleep()` would do now; making it changes nothing.
+
+    Attributes:
+        reason: the policy's if it would sleep by itself, else `asked`.
+        why: one line, also when it would not sleep.
+        token_passes: tokens read, all passes together; what the sleep costs.
+    """
+
+    agent: str
+    branch: str
+    thread: str
+    would_sleep: bool
+    reason: SleepReason
+    why: str
+    n_tokens: int
+    n_turns: int
+    passes: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def token_passes(self) -> int:
+        return self.n_tokens * self.passes if self.would_sleep else 0
+
+
 class Episode(Value):
     """What a thread lived through between two sleeps: `[start, stop)` of its token stream.
 

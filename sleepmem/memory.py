@@ -1,0 +1,325 @@
+"""SleepMemory: opens the parts and joins them; the only file that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+from sleepmem.errors import ConfigError, NotOpen
+from sleepmem.policy import TaskBoundary, TokenBudget
+from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, SnapshotStore
+from sleepmem.runtime.agent import Agent
+from sleepmem.runtime.awake import Residents
+from sleepmem.runtime.clock import SystemClock
+from sleepmem.runtime.engine import Engine
+from sleepmem.runtime.idle import IdleWatch
+from sleepmem.runtime.parts import Defaults, Lease, Parts
+from sleepmem.runtime.replay import episodes_until, verified_episodes
+from sleepmem.types import (
+    MAIN,
+    AgentSummary,
+    LogEntry,
+    ReplayedEpisode,
+    Sampling,
+    checked_name,
+)
+
+DEFAULT_MODEL = "sleepmem/tiny"
+BUDGET = 0.75  # share of the window at which an agent sleeps by itself
+
+
+class SleepMemory:
+    """The agents of one database, awake and asleep.
+
+        async with SleepMemory("sqlite:///agents.db") as memory:
+            ana = await memory.agent("ana")
+            reply = await ana.say("My dog is called Rex.")
+
+    The model is loaded when it is first needed: listing agents and reading the log need none.
+
+    Args:
+        db: database URL, or the path of a SQLite file; None takes it from the settings.
+        model: name of a shipped checkpoint, path of a checkpoint folder, or a model.
+        policy: when agents sleep by themselves; None is three quarters of the window, or the end
+            of a task.
+        passes: the paper's N.
+        max_tokens: tokens of a reply at most.
+        sampling: how tokens are chosen; None is greedy.
+        retention_floor: sleeps that retain less are rejected; None accepts any.
+        min_tokens: shorter episodes are not slept on, unless the window forces it.
+        resident: wake states that are kept between turns.
+        data: folder of the snapshots; None puts them beside a SQLite file, else into the
+            platform's data folder.
+        clock: time; None is the machine's.
+    """
+
+    def __init__(
+        self,
+        db: str | None = None,
+        *,
+        model: str | SleepLM = DEFAULT_MODEL,
+        policy: SleepPolicy | None = None,
+        passes: int = 4,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+        retention_floor: float | None = None,
+        min_tokens: int = 16,
+        resident: int = 32,
+        data: str | Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._db, self._model = db, model
+        self._data = Path(data) if data is not None else None
+        self._clock: Clock = clock or SystemClock()
+        self._defaults = Defaults(
+            policy=policy or TokenBudget(BUDGET) | TaskBoundary(),
+            passes=passes,
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(),
+            retention_floor=retention_floor,
+            min_tokens=min_tokens,
+            resident=resident,
+        )
+        self._given: tuple[EpisodeLog, SnapshotStore] | None = None
+        self._house: _House | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        lm: SleepLM,
+        log: EpisodeLog,
+        snapshots: SnapshotStore,
+        clock: Clock | None = None,
+        policy: SleepPolicy | None = None,
+        passes: int = 4,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+        retention_floor: float | None = None,
+        min_tokens: int = 16,
+        resident: int = 32,
+    ) -> SleepMemory:
+        """Return a memory over parts that are ready; who made them closes them."""
+        memory = cls(
+            model=lm,
+            policy=policy,
+            passes=passes,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            retention_floor=retention_floor,
+            min_tokens=min_tokens,
+            resident=resident,
+            clock=clock,
+        )
+        memory._given = (log, snapshots)
+        return memory
+
+    async def open(self) -> SleepMemory:
+        """Open the database; the model is not loaded yet. Opening twice is harmless.
+
+        Raises:
+            ConfigError, SchemaMismatch, StoreUnavailable
+        """
+        if self._house is None:
+            async with AsyncExitStack() as closing:
+                if self._given is not None:
+                    log, snapshots = self._given
+                else:
+                    log, snapshots = await self._open_store(closing)
+                house = _House(self._clock, self._defaults, self._model, log, snapshots)
+                closing.push_async_callback(house.engine.aclose)
+                closing.push_async_callback(house.idle.aclose)
+                house.closing = closing.pop_all()
+            self._house = house
+        return self
+
+    async def aclose(self) -> None:
+        """End what runs and close what was opened. Closing twice is harmless."""
+        house, self._house = self._house, None
+        if house is not None:
+            await house.closing.aclose()
+
+    async def __aenter__(self) -> SleepMemory:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def lm(self) -> SleepLM:
+        """The model. If it is not loaded yet, it is, and the event loop waits meanwhile."""
+        house = self._open_house()
+        return house.engine.run_blocking(house.load)
+
+    async def agent(self, name: str, *, branch: str = MAIN, create: bool = True) -> Agent:
+        """Claim an agent and return it; an unknown one is born.
+
+        Args:
+            branch: the line of its memory to continue.
+            create: false makes an unknown agent an error.
+
+        Raises:
+            AgentNotFound, BranchNotFound
+            FingerprintMismatch: it lives with another model.
+        """
+        _check_address(name)
+        house = self._open_house()
+        if not create:
+            await house.log.summary(name)
+        if branch != MAIN:
+            await house.log.head(name, branch)
+        parts = await house.parts()
+        async with house.claiming:
+            lease = house.leases.get(name)
+            if lease is None or lease.is_lost:
+                epoch = await house.log.claim(
+                    name,
+                    fingerprint=parts.lm.fingerprint,
+                    holder=house.holder,
+                    create=create,
+                    now=self._clock.now(),
+                )
+                if lease is None:
+                    lease = house.leases[name] = Lease(name, epoch)
+                lease.epoch, lease.is_lost = epoch, False
+            return house.agents.setdefault((name, branch), Agent(parts, lease, branch))
+
+    async def agents(self) -> list[AgentSummary]:
+        """Return the agents of this database; needs no model."""
+        return await self._open_house().log.agents()
+
+    async def log(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
+        """Yield an agent's messages, oldest first; needs no model.
+
+        Args:
+            search: yield only those that contain this text, in any case.
+
+        Raises:
+            AgentNotFound
+        """
+        log = self._open_house().log
+        await log.summary(agent)
+        async for entry in log.entries(agent, search=search):
+            yield entry
+
+    async def replay(
+        self,
+        agent: str,
+        *,
+        branch: str = MAIN,
+        until: str | int | None = None,
+        verify: bool = False,
+    ) -> AsyncIterator[ReplayedEpisode]:
+        """Yield an agent's life episode by episode.
+
+        Args:
+            until: id or index of the last episode; None means the head.
+            verify: derive every snapshot again from the log and compare bytes. Needs the model;
+                without it, there is none.
+
+        Raises:
+            AgentNotFound, BranchNotFound, EpisodeNotFound
+            ReplayDiverged: the first snapshot that the log gives other bytes for.
+            FingerprintMismatch, CheckpointNotFound: it cannot be verified.
+            SnapshotNotFound, SnapshotCorrupt: there is nothing to compare with.
+        """
+        house = self._open_house()
+        episodes = await episodes_until(house.log, agent, branch, until)
+        if not verify:
+            for episode in episodes:
+                yield ReplayedEpisode(episode=episode)
+            return
+        async for replayed in verified_episodes(await house.parts(), agent, episodes):
+            yield replayed
+
+    def _open_house(self) -> _House:
+        if self._house is None:
+            raise NotOpen()
+        return self._house
+
+    async def _open_store(self, closing: AsyncExitStack) -> tuple[EpisodeLog, SnapshotStore]:
+        from sleepmem.settings import Settings, data_folder, database_url
+        from sleepmem.store import SnapshotFiles, open_log
+
+        settings = Settings() if self._db is None else None
+        db = settings.database() if settings else database_url(self._db or "")
+        data = self._data or (settings.data if settings else None)
+        log = await open_log(db)
+        closing.push_async_callback(log.aclose)
+        return log, SnapshotFiles(data or _beside(db) or data_folder() / "snapshots")
+
+
+class _House:
+    """What is open, from `open` to `aclose`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        defaults: Defaults,
+        model: str | SleepLM,
+        log: EpisodeLog,
+        snapshots: SnapshotStore,
+    ) -> None:
+        self.log, self.snapshots = log, snapshots
+        self.engine, self.idle = Engine(), IdleWatch(clock)
+        self.closing = AsyncExitStack()
+        self.claiming = asyncio.Lock()
+        self.leases: dict[str, Lease] = {}
+        self.agents: dict[tuple[str, str], Agent] = {}
+        self.holder = f"{platform.node() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._clock, self._defaults, self._model = clock, defaults, model
+        self._parts: Parts | None = None
+
+    def load(self) -> SleepLM:
+        """Return the model, loaded once; called in the model's thread alone."""
+        if isinstance(self._model, str):
+            from sleepmem.model.checkpoint import load_checkpoint
+
+            self._model = load_checkpoint(self._model)
+        return self._model
+
+    async def parts(self) -> Parts:
+        """Return what agents need, the model among it."""
+        if self._parts is None:
+            lm = await self.engine.run(self.load)
+            # whoever waited for the same load may have been first
+            self._parts = self._parts or Parts(
+                lm=lm,
+                engine=self.engine,
+                log=self.log,
+                snapshots=self.snapshots,
+                clock=self._clock,
+                defaults=self._defaults,
+                residents=Residents(self._defaults.resident),
+                idle=self.idle,
+            )
+        return self._parts
+
+
+def _check_address(name: str) -> None:
+    checked_name("agent name", name)
+    if "/" in name or "@" in name:
+        raise ConfigError(
+            f"the agent name {name!r} has a '/' or '@', which set off branch and episode",
+            hint="Choose a name without them.",
+        )
+
+
+def _beside(db: str) -> Path | None:
+    """Return the folder for snapshots beside a SQLite file; None for any other database."""
+    scheme, _, rest = db.partition("://")
+    file = rest[1:].partition("?")[0]
+    if not scheme.startswith("sqlite") or not file or ":memory:" in file:
+        return None
+    return Path(f"{file}.snapshots")

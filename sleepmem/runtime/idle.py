@@ -1,0 +1,61 @@
+"""Waking up when nothing was said for a while, so that a policy can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sleepmem.errors import SleepmemError
+from sleepmem.protocols import Clock
+
+log = logging.getLogger("sleepmem")
+
+Ask = Callable[[], Awaitable[float | None]]
+
+
+class IdleWatch:
+    """One waiting task for each thread whose policy looks at the clock; the memory owns them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def arm(self, thread_id: int, wait_s: float | None, ask: Ask) -> None:
+        """Call `ask` after `wait_s`, and again for as long as it returns a time to wait.
+
+        Whatever was waiting for that thread is forgotten; None waits for nothing.
+        """
+        if waiting := self._tasks.pop(thread_id, None):
+            waiting.cancel()
+        if wait_s is None:
+            return
+        task = asyncio.create_task(self._watch(thread_id, wait_s, ask))
+        self._tasks[thread_id] = task
+        task.add_done_callback(lambda done: self._forget(thread_id, done))
+
+    async def _watch(self, thread_id: int, wait_s: float, ask: Ask) -> None:
+        left_s: float | None = wait_s
+        try:
+            while left_s is not None:
+                await self._clock.sleep(left_s)
+                left_s = await ask()
+        except SleepmemError:
+            # nobody waits for this task; the next call on the thread meets the same trouble
+            log.warning(
+                "idle thread could not sleep", extra={"thread_id": thread_id}, exc_info=True
+            )
+
+    def _forget(self, thread_id: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(thread_id) is task:
+            del self._tasks[thread_id]
+
+    async def aclose(self) -> None:
+        """Cancel what waits and see it end."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,108 @@
+"""What the agents of one memory share: the open parts, and how they behave by default."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
+from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
+from sleepmem.runtime.awake import Residents
+from sleepmem.runtime.engine import Engine
+from sleepmem.runtime.idle import IdleWatch
+from sleepmem.types import Head, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """How agents behave unless a call says otherwise.
+
+    Attributes:
+        retention_floor: a sleep that retains less is rejected; None accepts any.
+        min_tokens: shorter episodes are not slept on, unless the window forces it.
+        resident: wake states that are kept between turns.
+        wait_s: seconds that a call waits for an earlier one on its thread.
+    """
+
+    policy: SleepPolicy
+    passes: int = 4
+    max_tokens: int = 128
+    sampling: Sampling = field(default_factory=Sampling)
+    retention_floor: float | None = None
+    min_tokens: int = 16
+    resident: int = 32
+    wait_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("passes", "max_tokens", "min_tokens", "resident"):
+            at_least_one(name, getattr(self, name))
+
+
+def at_least_one(name: str, value: int) -> int:
+    """Return `value` if it is a whole number from 1 on. Raises ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1 on, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The open parts of a memory, its model loaded."""
+
+    lm: SleepLM
+    engine: Engine
+    log: EpisodeLog
+    snapshots: SnapshotStore
+    clock: Clock
+    defaults: Defaults
+    residents: Residents
+    idle: IdleWatch
+
+    def check_open(self) -> None:
+        """Raise NotOpen if the memory was closed."""
+        if self.engine.is_closed:
+            raise NotOpen()
+
+    async def weights_at(self, agent: str, head: Head) -> FastWeights:
+        """Return the fast weights of a head, read from the snapshot store and checked.
+
+        Raises:
+            SnapshotNotFound, SnapshotCorrupt, FingerprintMismatch
+        """
+        if head.snapshot is None:
+            return await self.engine.run(self.lm.blank)
+        data = await self.snapshots.get(agent, head.snapshot)
+        return await self.engine.run(self.lm.load, data)
+
+    @asynccontextmanager
+    async def queued(self, lock: asyncio.Lock, what: str) -> AsyncIterator[None]:
+        """Hold `lock`, having waited for it in turn. Raises ThreadBusy if that takes too long."""
+        try:
+            async with asyncio.timeout(self.defaults.wait_s):
+                await lock.acquire()
+        except TimeoutError as late:
+            raise ThreadBusy(what, self.defaults.wait_s) from late
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@dataclass(slots=True)
+class Lease:
+    """The claim of this memory on an agent; every write is conditional on its epoch."""
+
+    agent: str
+    epoch: int
+    is_lost: bool = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note when a write says that the claim is lost."""
+        try:
+            yield
+        except LeaseLost:
+            self.is_lost = True
+            raise

@@ -1,0 +1,75 @@
+"""Replay: the life of a branch, episode by episode, derived again from the log if asked to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from blake3 import blake3
+
+from sleepmem.errors import EpisodeNotFound, FingerprintMismatch, ReplayDiverged
+from sleepmem.protocols import EpisodeLog, FastWeights
+from sleepmem.runtime.parts import Parts
+from sleepmem.runtime.sleeper import sleep_through
+from sleepmem.types import Episode, ReplayedEpisode
+
+
+async def episodes_until(
+    log: EpisodeLog, agent: str, branch: str, until: str | int | None
+) -> list[Episode]:
+    """Return the closed episodes from birth to `until`, an id or an index; None means the head.
+
+    Raises:
+        AgentNotFound, BranchNotFound, EpisodeNotFound
+    """
+    episodes = await log.lineage(agent, branch)
+    if until is None:
+        return episodes
+    for name in (lambda episode: episode.id, lambda episode: str(episode.index)):
+        for n, episode in enumerate(episodes, start=1):
+            if name(episode) == str(until):
+                return episodes[:n]
+    raise EpisodeNotFound(agent, str(until))
+
+
+async def verified_episodes(
+    parts: Parts, agent: str, episodes: Sequence[Episode]
+) -> AsyncIterator[ReplayedEpisode]:
+    """Derive every snapshot from the log and its own derived parent; compare bytes.
+
+    Raises:
+        FingerprintMismatch: the agent lived with another model, so nothing can be said.
+        ReplayDiverged: the first snapshot whose bytes differ.
+        SnapshotNotFound, SnapshotCorrupt: there is nothing to compare with.
+    """
+    fingerprint = (await parts.log.summary(agent)).fingerprint
+    if fingerprint != parts.lm.fingerprint:
+        raise FingerprintMismatch(f"agent {agent!r}", fingerprint, parts.lm.fingerprint)
+    weights = await parts.engine.run(parts.lm.blank)
+    for episode in episodes:
+        weights = await _verified(parts, weights, episode)
+        yield ReplayedEpisode(episode=episode, verified=True)
+
+
+async def _verified(parts: Parts, parent: FastWeights, episode: Episode) -> FastWeights:
+    """Return the derived fast weights of an episode, equal to the stored ones."""
+    ids = await parts.log.tokens(episode.thread_id, episode.start, episode.stop)
+    child = await sleep_through(parts, parent, ids, episode.passes)
+    derived = await parts.engine.run(parts.lm.dump, child)
+    stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
+    if derived != stored:
+        raise ReplayDiverged(
+            episode.id,
+            episode.snapshot.digest,
+            blake3(derived).hexdigest(),
+            why=_difference(episode.numerics, parts.lm.numerics),
+        )
+    return child
+
+
+def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return what the numerics of a sleep have different from those of this machine."""
+    return ", ".join(
+        f"{key} was {then.get(key, 'unknown')}, is {now.get(key, 'unknown')}"
+        for key in sorted({*then, *now})
+        if then.get(key) != now.get(key)
+    )

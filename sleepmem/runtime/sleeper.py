@@ -1,0 +1,227 @@
+"""One attempt to sleep: compute on a copy, measure, store, commit; report what really happened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
+from sleepmem.protocols import FastWeights
+from sleepmem.runtime.measure import measure
+from sleepmem.runtime.parts import Lease, Parts
+from sleepmem.types import (
+    Head,
+    Measures,
+    Outcome,
+    SleepReason,
+    SleepReport,
+    Snapshot,
+    Thread,
+)
+
+log = logging.getLogger("sleepmem")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked of a sleep.
+
+    Attributes:
+        stop: stream position at which the episode ends; None for all that was lived.
+        floor: retention under which the sleep is rejected; None accepts any.
+        min_tokens: fewer give `nothing_to_do`.
+    """
+
+    reason: SleepReason
+    passes: int
+    stop: int | None = None
+    floor: float | None = None
+    min_tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of it; `error` is what made it fail, or moved the head."""
+
+    report: SleepReport
+    error: Exception | None = None
+
+    @property
+    def slept(self) -> bool:
+        return self.report.outcome is Outcome.SLEPT
+
+    def reason_it_did_not(self) -> SleepmemError:
+        """Return an error of the family that tells why there was no sleep."""
+        if isinstance(self.error, SleepmemError):
+            return self.error
+        found = SleepmemError(
+            f"agent {self.report.agent!r} could not sleep: {self.report.problem}",
+            hint="Nothing was lost and the episode is still open; try again.",
+        )
+        found.__cause__ = self.error
+        return found
+
+
+async def attempt(
+    parts: Parts, lease: Lease, thread: Thread, wish: Wish, awake_on: Head | None
+) -> Attempt:
+    """Sleep once on the open episode of a thread, its branch being held by the caller.
+
+    Whatever happens, either the sleep is committed or the log is as it was, but for a row that
+    tells of the attempt.
+
+    Args:
+        awake_on: the head that the thread was awake on; None means the present one.
+
+    Raises:
+        LeaseLost: another process claimed the agent.
+    """
+    sleep = _Sleep(parts, lease, thread, wish, awake_on)
+    error: Exception | None = None
+    try:
+        outcome = await sleep.run()
+    except (LeaseLost, NotOpen):
+        raise
+    except HeadMoved as moved:
+        outcome, sleep.problem, error = Outcome.SUPERSEDED, str(moved), moved
+    except Exception as failure:
+        # the outermost loop of a sleep: whatever failed is told, and the agent lives on
+        outcome, sleep.problem, error = Outcome.FAILED, _line(failure), failure
+    report = sleep.report(outcome)
+    if outcome is not Outcome.SLEPT:
+        await sleep.record(report)
+    level = logging.WARNING if error else logging.INFO
+    log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
+    return Attempt(report, error)
+
+
+class _Sleep:
+    """The attempt as far as it got."""
+
+    def __init__(
+        self, parts: Parts, lease: Lease, thread: Thread, wish: Wish, awake_on: Head | None
+    ) -> None:
+        self.parts, self.lease, self.thread, self.wish = parts, lease, thread, wish
+        self.awake_on = awake_on
+        self.episode: str | None = None
+        self.start = self.stop = 0
+        self.snapshot: Snapshot | None = None
+        self.measures: Measures | None = None
+        self.sleep_s = self.measure_s = 0.0
+        self.problem: str | None = None
+
+    async def run(self) -> Outcome:
+        """Return `slept` after the commit, or why there was none."""
+        parts, thread, store = self.parts, self.thread, self.parts.log
+        open_ = await store.open_episode(thread)
+        self.episode, self.start = open_.id, open_.start
+        self.stop = self.wish.stop or open_.start + len(open_.token_ids)
+        if self.stop - self.start < max(1, self.wish.min_tokens):
+            return Outcome.NOTHING_TO_DO
+        head = await store.head(thread.agent, thread.branch)
+        ids = await store.tokens(thread.id, self.start, self.stop)
+        parent = await parts.weights_at(thread.agent, head)
+        child = await self._compute(parent, ids)
+        await self._measure(parent, child)
+        if self._is_too_little():
+            return Outcome.REJECTED
+        data = await parts.engine.run(parts.lm.dump, child)
+        self.snapshot = await parts.snapshots.put(thread.agent, data)
+        await store.commit_sleep(
+            thread,
+            self.lease.epoch,
+            self.report(Outcome.SLEPT),
+            start=self.start,
+            stop=self.stop,
+            expected=head,
+            woke_from=(self.awake_on or head).episode,
+            now=parts.clock.now(),
+        )
+        return Outcome.SLEPT
+
+    async def _compute(self, parent: FastWeights, ids: Sequence[int]) -> FastWeights:
+        began_s = self.parts.clock.monotonic_s()
+        child = await sleep_through(self.parts, parent, ids, self.wish.passes)
+        self.sleep_s = self.parts.clock.monotonic_s() - began_s
+        return child
+
+    async def _measure(self, parent: FastWeights, child: FastWeights) -> None:
+        store, thread = self.parts.log, self.thread
+        began_s = self.parts.clock.monotonic_s()
+        told = await store.messages_between(thread.id, self.start, self.stop)
+        lineage = await store.lineage(thread.agent, thread.branch)
+        self.measures = await measure(self.parts, told, lineage, parent, child)
+        self.measure_s = self.parts.clock.monotonic_s() - began_s
+
+    def _is_too_little(self) -> bool:
+        floor = self.wish.floor
+        retention = self.measures.retention if self.measures else None
+        if floor is None or retention is None or retention >= floor:
+            return False
+        self.problem = f"retention {retention:.2f} is under the floor of {floor:.2f}"
+        return True
+
+    def report(self, outcome: Outcome) -> SleepReport:
+        return SleepReport(
+            agent=self.thread.agent,
+            branch=self.thread.branch,
+            thread=self.thread.name,
+            episode=self.episode,
+            reason=self.wish.reason,
+            outcome=outcome,
+            n_tokens=self.stop - self.start,
+            passes=self.wish.passes,
+            snapshot=self.snapshot if outcome is Outcome.SLEPT else None,
+            measures=self.measures,
+            sleep_s=self.sleep_s,
+            measure_s=self.measure_s,
+            problem=self.problem,
+            numerics=dict(self.parts.lm.numerics),
+        )
+
+    async def record(self, report: SleepReport) -> None:
+        """Write the row of an attempt; a log that fails now leaves only the report."""
+        if self.episode is None:
+            return
+        try:
+            await self.parts.log.record_attempt(
+                self.thread,
+                self.lease.epoch,
+                report,
+                start=self.start,
+                stop=self.stop,
+                now=self.parts.clock.now(),
+            )
+        except LeaseLost:
+            raise
+        except SleepmemError:
+            log.warning("sleep could not be recorded", extra=_ids(report), exc_info=True)
+
+
+async def sleep_through(
+    parts: Parts, weights: FastWeights, ids: Sequence[int], passes: int
+) -> FastWeights:
+    """Return the new fast weights; wake work runs between the steps."""
+    steps = await parts.engine.run(parts.lm.sleep, weights, ids, passes)
+    found: FastWeights = None
+    while (step := await parts.engine.run(next, steps, None)) is not None:
+        found = step.weights
+    return found
+
+
+def _line(error: Exception) -> str:
+    """Return an error in one line, its kind first if it is none of ours."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SleepmemError) else f"{type(error).__name__}: {text}"
+
+
+def _ids(report: SleepReport) -> dict[str, str | int | None]:
+    return {
+        "agent": report.agent,
+        "branch": report.branch,
+        "thread_name": report.thread,
+        "episode": report.episode,
+        "reason": report.reason.value,
+        "n_tokens": report.n_tokens,
+    }

@@ -1,0 +1,263 @@
+"""One thread of an agent: where it stands, how it wakes, how it sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sleepmem.errors import MemoryFull
+from sleepmem.protocols import WakeState
+from sleepmem.runtime.awake import Awake, Standing
+from sleepmem.runtime.incoming import checked_text, last_call, open_calls
+from sleepmem.runtime.parts import Lease, Parts
+from sleepmem.runtime.sleeper import Attempt, Wish, attempt
+from sleepmem.runtime.window import CutAt
+from sleepmem.types import (
+    EpisodeStats,
+    Head,
+    LoggedMessage,
+    Message,
+    Outcome,
+    Role,
+    SleepReason,
+    SleepReport,
+    Thread,
+    Turn,
+)
+
+
+class LiveThread:
+    """The state of one conversation in this process; all of it can be had again from the log.
+
+    Args:
+        sleeps: held during a sleep; one for all threads of a branch.
+    """
+
+    def __init__(
+        self, parts: Parts, lease: Lease, branch: str, name: str, sleeps: asyncio.Lock
+    ) -> None:
+        self.parts, self.lease, self.branch, self.name = parts, lease, branch, name
+        self._sleeps, self._calls = sleeps, asyncio.Lock()
+        self._row: Thread | None = None
+        self._system: str | None = None
+        self._system_ids: dict[str, tuple[int, ...]] = {}
+        self._before: tuple[int, LoggedMessage | None, frozenset[str]] | None = None
+        self._awake_on: Head | None = None
+        self._heard_s: float | None = None
+        self._rejected_at: int | None = None
+
+    def prompt(self, system: str) -> None:
+        """Replace the system prompt, from the next call on."""
+        self._system, self._row = checked_text("the system prompt", system), None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Thread]:
+        """Hold the thread for one call and give its row; calls wait for each other.
+
+        Raises:
+            NotOpen, ThreadBusy, LeaseLost
+        """
+        self.parts.check_open()
+        async with self.parts.queued(self._calls, f"{self.lease.agent}, thread {self.name!r},"):
+            self.parts.check_open()
+            with self.lease.watched():
+                yield await self.row()
+
+    async def row(self) -> Thread:
+        if self._row is None:
+            self._row = await self.parts.log.thread(
+                self.lease.agent,
+                self.lease.epoch,
+                branch=self.branch,
+                name=self.name,
+                system=self._system,
+            )
+        return self._row
+
+    # where it stands
+
+    async def stand(self, row: Thread, reserve: int = 0) -> Standing:
+        """Return where the thread stands by the log, with `reserve` tokens to be kept free."""
+        head = await self.parts.log.head(row.agent, row.branch)
+        open_ = await self.parts.log.open_episode(row)
+        system_ids = await self.system_ids(row)
+        if self._before is None or self._before[0] != open_.start:
+            self._before = (open_.start, *await self._unanswered(row, open_.start))
+        _, call, pending = self._before
+        # the call is a courtesy of at most half the room; the bound is the bound
+        room = self.parts.lm.window - len(system_ids) - reserve
+        is_short = call is not None and len(call.token_ids) <= room // 2
+        return Standing(head, open_, system_ids, call if is_short else None, pending)
+
+    async def system_ids(self, row: Thread) -> tuple[int, ...]:
+        text = row.system
+        if not text:
+            return ()
+        if text not in self._system_ids:
+            message = Message(role=Role.SYSTEM, content=text)
+            ids = await self.parts.engine.run(self.parts.lm.encode, message)
+            self._system_ids = {text: tuple(ids)}
+        return self._system_ids[text]
+
+    async def _unanswered(
+        self, row: Thread, start: int
+    ) -> tuple[LoggedMessage | None, frozenset[str]]:
+        """Return the message whose tool calls waited for an answer when the last sleep came."""
+        if start == 0:
+            return None, frozenset()
+        since = max(0, start - self.parts.lm.window)
+        messages = await self.parts.log.messages_between(row.id, since, start)
+        return last_call(messages), open_calls(frozenset(), messages)
+
+    # awake
+
+    async def wake(self, row: Thread, standing: Standing, token_ids: tuple[int, ...]) -> WakeState:
+        """Return a state that has read `token_ids` since the head; the caller alone holds it."""
+        run, lm = self.parts.engine.run, self.parts.lm
+        kept = self.parts.residents.take(row.id)
+        unread = kept.unread(standing, token_ids) if kept else None
+        if kept is None or unread is None:
+            weights = await self.parts.weights_at(row.agent, standing.head)
+            state, unread = await run(lm.wake, weights), standing.before + token_ids
+        else:
+            state = kept.state
+        if unread:
+            await run(lm.read, state, unread)
+        self._awake_on = standing.head
+        return state
+
+    def keep(
+        self, row: Thread, standing: Standing, token_ids: tuple[int, ...], state: WakeState
+    ) -> None:
+        """Keep a state that has read exactly `token_ids` since the head, for the next turn."""
+        start = standing.open.start
+        awake = Awake(standing.head, standing.before, start, token_ids, state)
+        self.parts.residents.keep(row.id, awake)
+
+    # asleep
+
+    async def sleep(self, row: Thread, wish: Wish) -> Attempt:
+        """Attempt one sleep; sleeps of a branch wait for each other."""
+        async with self.parts.queued(self._sleeps, f"{row.agent}/{row.branch}"):
+            result = await attempt(self.parts, self.lease, row, wish, self._awake_on)
+        if result.slept:
+            # only now is the KV cache dropped
+            self.parts.residents.take(row.id)
+            self._awake_on = None
+        return result
+
+    async def make_room(
+        self, row: Thread, reports: list[SleepReport], reserve: int, cut_at: CutAt
+    ) -> Standing:
+        """Sleep until nothing has to be cut any more, and return where the thread then stands.
+
+        Args:
+            reports: sleeps are added as they happen, also those before an error.
+            reserve: tokens that must stay free behind what was read.
+            cut_at: gives the position at which the next episode must end.
+
+        Raises:
+            MemoryFull: the sleep was rejected, also with doubled passes.
+            HeadMoved: the head moved during the sleep.
+            SleepmemError: the sleep failed.
+        """
+        while True:
+            standing = await self.stand(row, reserve)
+            cut = cut_at(standing.open, self.parts.lm.window - len(standing.before))
+            if cut is None:
+                return standing
+            await self._sleep_for_room(row, standing.open.start, cut, reports)
+
+    async def _sleep_for_room(
+        self, row: Thread, start: int, cut: int, reports: list[SleepReport]
+    ) -> None:
+        """Sleep on `[start, cut)` because the window needs it. Raises as `make_room`."""
+        defaults = self.parts.defaults
+        for passes in (defaults.passes, 2 * defaults.passes):
+            if start == self._rejected_at:
+                break
+            result = await self.sleep(
+                row,
+                Wish(
+                    reason=SleepReason.WINDOW,
+                    passes=passes,
+                    stop=cut,
+                    floor=defaults.retention_floor,
+                ),
+            )
+            reports.append(result.report)
+            if result.slept:
+                return
+            if result.report.outcome is not Outcome.REJECTED:
+                raise result.reason_it_did_not()
+        self._rejected_at = start
+        raise MemoryFull(row.agent, row.name)
+
+    # policies
+
+    def heard(self) -> None:
+        """Note that something was said just now."""
+        self._heard_s = self.parts.clock.monotonic_s()
+
+    def stats(self, standing: Standing, *, task_ended: bool = False) -> EpisodeStats:
+        """Return what a policy may know of the open episode."""
+        messages = [message for turn in standing.open.turns for message in turn.messages]
+        return EpisodeStats(
+            n_tokens=len(standing.open.token_ids),
+            n_turns=len(standing.open.turns),
+            window=self.parts.lm.window,
+            idle_s=self._idle_s(standing),
+            task_ended=task_ended,
+            open_tool_calls=len(open_calls(standing.pending, messages)),
+        )
+
+    def stats_after(self, standing: Standing, turn: Turn) -> EpisodeStats:
+        """Return the same for an episode that the turn has just joined, without asking the log."""
+        stats = self.stats(standing)
+        return stats.model_copy(
+            update={
+                "n_tokens": turn.stop - standing.open.start,
+                "n_turns": stats.n_turns + 1,
+                "open_tool_calls": 0,  # a generated reply calls no tool
+            }
+        )
+
+    def _idle_s(self, standing: Standing) -> float:
+        if self._heard_s is not None:
+            return self.parts.clock.monotonic_s() - self._heard_s
+        if not standing.open.turns:
+            return 0.0
+        # nothing was said in this process: all that is left is the wall clock
+        since = self.parts.clock.now() - standing.open.turns[-1].created_at
+        return max(0.0, since.total_seconds())
+
+    async def ask_policy(self, row: Thread, stats: EpisodeStats) -> Attempt | None:
+        """Sleep if the policy wishes it; it is not asked while a tool call waits."""
+        defaults = self.parts.defaults
+        reason = None if stats.open_tool_calls else defaults.policy.decide(stats)
+        if reason is None:
+            return None
+        return await self.sleep(
+            row,
+            Wish(
+                reason=reason,
+                passes=defaults.passes,
+                floor=defaults.retention_floor,
+                min_tokens=defaults.min_tokens,
+            ),
+        )
+
+    def watch_clock(self, row: Thread, stats: EpisodeStats) -> None:
+        """Have the policy asked again when only time has passed."""
+        self.parts.idle.arm(row.id, self._wait_s(stats), self._ask_when_idle)
+
+    def _wait_s(self, stats: EpisodeStats) -> float | None:
+        is_waiting = stats.open_tool_calls or not stats.n_tokens
+        return None if is_waiting else self.parts.defaults.policy.wait_s(stats)
+
+    async def _ask_when_idle(self) -> float | None:
+        async with self.turn() as row:
+            stats = self.stats(await self.stand(row))
+            asked = await self.ask_policy(row, stats)
+            return None if asked else self._wait_s(stats)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from blake3 import blake3
 
 from sleepmem.errors import SnapshotCorrupt, SnapshotNotFound
@@ -24,6 +26,8 @@ class MemorySnapshotStore:
         return snapshot
 
     async def get(self, agent: str, digest: str) -> bytes:
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise SnapshotCorrupt(f"{digest[:80]!a}", "its name is not a BLAKE3-256 digest")
         data = self.data.get((checked_name("agent name", agent), digest))
         if data is None:
             raise SnapshotNotFound(agent, digest)

@@ -1,0 +1,186 @@
+"""Agents, branches and threads.
+
+Every function takes a connection whose transaction is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Table, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sleepmem.errors import AgentNotFound, BranchNotFound, FingerprintMismatch
+from sleepmem.store import schema
+from sleepmem.store.rows import AnyRow, agent_id, lookup, owned_agent_id
+from sleepmem.types import (
+    MAIN,
+    AgentSummary,
+    Head,
+    LoggedMessage,
+    Role,
+    Thread,
+    TurnState,
+    checked_message,
+    checked_name,
+)
+
+
+async def claim(
+    connection: AsyncConnection,
+    agent: str,
+    *,
+    fingerprint: str,
+    holder: str,
+    create: bool,
+    now: datetime,
+) -> int:
+    table = schema.agent
+    checked_name("agent name", agent)
+    checked_name("holder", holder)
+    if create:
+        newborn = {"name": agent, "fingerprint": fingerprint, "epoch": 0, "created_at": now}
+        await _insert_if_new(connection, table, newborn)
+    query = select(table).where(table.c.name == agent).with_for_update()
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        raise AgentNotFound(agent)
+    if found.fingerprint != fingerprint:
+        raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
+    if found.epoch == 0:
+        await _insert_if_new(connection, schema.branch, {"agent_id": found.id, "name": MAIN})
+    epoch = int(found.epoch) + 1
+    await connection.execute(
+        update(table)
+        .where(table.c.id == found.id)
+        .values(epoch=epoch, holder=holder, claimed_at=now)
+    )
+    return epoch
+
+
+async def _insert_if_new(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    await connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing())
+
+
+async def agents(connection: AsyncConnection) -> list[AgentSummary]:
+    rows = (await connection.execute(_summaries())).all()
+    branches: dict[int, list[str]] = {row.id: [] for row in rows}
+    names = select(schema.branch.c.agent_id, schema.branch.c.name)
+    for owner, name in (await connection.execute(names)).all():
+        branches[owner].append(name)
+    summaries = [_summary(row, branches[row.id]) for row in rows]
+    # in Python, because databases differ in how they order text
+    return sorted(summaries, key=lambda summary: summary.agent)
+
+
+async def summary(connection: AsyncConnection, agent: str) -> AgentSummary:
+    owner = await agent_id(connection, agent)
+    row = (await connection.execute(_summaries().where(schema.agent.c.id == owner))).one()
+    names = select(schema.branch.c.name).where(schema.branch.c.agent_id == owner)
+    return _summary(row, (await connection.scalars(names)).all())
+
+
+def _summaries() -> Select[Any]:
+    agent, turn, episode = schema.agent.c, schema.turn.c, schema.episode.c
+    done = (turn.agent_id == agent.id) & (turn.state == TurnState.DONE.value)
+    closed = (episode.agent_id == agent.id) & episode.closed_at.is_not(None)
+    last = select(turn.created_at).where(done).order_by(turn.seq.desc()).limit(1)
+    return select(
+        agent.id,
+        agent.name,
+        agent.fingerprint,
+        select(func.count()).select_from(schema.turn).where(done).scalar_subquery().label("turns"),
+        select(func.count())
+        .select_from(schema.episode)
+        .where(closed)
+        .scalar_subquery()
+        .label("episodes"),
+        last.scalar_subquery().label("last_turn_at"),
+    )
+
+
+def _summary(row: AnyRow, branches: Sequence[str]) -> AgentSummary:
+    return AgentSummary(
+        agent=row.name,
+        fingerprint=row.fingerprint,
+        branches=tuple(sorted(branches)),
+        n_turns=row.turns,
+        n_episodes=row.episodes,
+        last_turn_at=row.last_turn_at,
+    )
+
+
+async def thread(
+    connection: AsyncConnection,
+    agent: str,
+    epoch: int,
+    *,
+    branch: str,
+    name: str,
+    system: str | None,
+) -> Thread:
+    table = schema.thread
+    checked_name("thread name", name)
+    if system is not None:
+        checked_message(LoggedMessage(role=Role.SYSTEM, content=system, token_ids=()))
+    owner = await owned_agent_id(connection, agent, epoch)
+    branch_id = (await branch_row(connection, owner, agent, branch)).id
+    query = select(table.c.id, table.c.system).where(
+        table.c.branch_id == branch_id, table.c.name == name
+    )
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        row = {"branch_id": branch_id, "name": name, "system": system}
+        key = (await connection.execute(insert(table).values(row))).inserted_primary_key
+        assert key is not None
+        return Thread(id=key[0], agent=agent, branch=branch, name=name, system=system)
+    if system is not None and system != found.system:
+        await connection.execute(update(table).where(table.c.id == found.id).values(system=system))
+    return Thread(
+        id=found.id,
+        agent=agent,
+        branch=branch,
+        name=name,
+        system=found.system if system is None else system,
+    )
+
+
+async def threads(connection: AsyncConnection, agent: str) -> list[Thread]:
+    owner = await agent_id(connection, agent)
+    query = (
+        select(schema.thread, schema.branch.c.name.label("branch"))
+        .join(schema.branch)
+        .where(schema.branch.c.agent_id == owner)
+        .order_by(schema.thread.c.id)
+    )
+    return [
+        Thread(id=row.id, agent=agent, branch=row.branch, name=row.name, system=row.system)
+        for row in (await connection.execute(query)).all()
+    ]
+
+
+async def head(connection: AsyncConnection, agent: str, branch: str) -> Head:
+    owner = await agent_id(connection, agent)
+    return head_of(await branch_row(connection, owner, agent, branch))
+
+
+def head_of(branch: AnyRow) -> Head:
+    return Head(episode=branch.head, snapshot=branch.snapshot)
+
+
+async def branch_row(connection: AsyncConnection, owner: int, agent: str, branch: str) -> AnyRow:
+    """Return `id`, `head` and the head's `snapshot` of a branch."""
+    table, episode = schema.branch, schema.episode
+    query = (
+        select(table.c.id, table.c.head, episode.c.snapshot)
+        .outerjoin_from(table, episode, table.c.head == episode.c.id)
+        .where(table.c.agent_id == owner, table.c.name == lookup(branch))
+    )
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        raise BranchNotFound(agent, branch)
+    return found

@@ -1,0 +1,125 @@
+"""Engines for SQLite and Postgres, with the settings that make a commit durable.
+
+SQLite's driver is kept out of transactions: a writer begins with BEGIN IMMEDIATE, because a
+deferred transaction that turns into a writer fails at once, whatever the busy timeout. A reader
+begins with BEGIN and sees one state of the database.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from sleepmem.errors import ConfigError, MissingExtra
+
+AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
+
+_READS = "sleepmem_reads"  # the execution option of a connection that only reads
+_BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
+_PRAGMAS = (
+    f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # the log is the truth: a commit survives power loss
+)
+
+
+def normalised(url: str | URL) -> URL:
+    """Return the URL with the driver that is used: aiosqlite or psycopg.
+
+    Raises:
+        ConfigError: not a URL, another kind of database, or one without a file.
+        MissingExtra: Postgres without its driver.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as exc:
+        raise ConfigError(
+            "the database URL cannot be read", hint="Use sqlite:///FILE or postgresql://HOST/NAME."
+        ) from exc
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:") or "mode" in parsed.query:
+            raise ConfigError(
+                "a database in memory would forget", hint="Name a file: sqlite:///agents.db"
+            )
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend in ("postgresql", "postgres"):
+        if importlib.util.find_spec("psycopg") is None:
+            raise MissingExtra("a Postgres database", "postgres")
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ConfigError(
+        f"{backend!r} is not a database that sleepmem knows",
+        hint="Use sqlite:///FILE or postgresql://HOST/NAME.",
+    )
+
+
+def database_name(url: URL) -> str:
+    """Return how messages name the database: without password and driver."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of a SQLite URL, None for other databases."""
+    is_file = url.get_backend_name() == "sqlite" and url.database
+    return Path(url.database or "") if is_file else None
+
+
+def async_engine(url: URL) -> AsyncEngine:
+    """Return the engine of a log; the caller disposes of it."""
+    engine = create_async_engine(url, **_settings(url))
+    _prepare(engine.sync_engine, foreign_keys=True)
+    return engine
+
+
+def sync_engine(url: URL) -> Engine:
+    """Return an engine for migrations, which keeps no connection.
+
+    SQLite alters a table by copying and dropping it, so foreign keys are not enforced meanwhile.
+    """
+    drivername = url.drivername.replace("+aiosqlite", "")
+    engine = create_engine(
+        url.set(drivername=drivername), poolclass=NullPool, **_settings(url, pooled=False)
+    )
+    _prepare(engine, foreign_keys=False)
+    return engine
+
+
+def reading(engine: AnyEngine) -> AnyEngine:
+    """Return a view of `engine` whose transactions see one state and write nothing."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{_READS: True})
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _settings(url: URL, *, pooled: bool = True) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        # isolation_level None: the driver begins no transaction of its own
+        return {"connect_args": {"isolation_level": None}}
+    # a connection that died in the pool is replaced before it is used
+    return {"pool_pre_ping": True} if pooled else {}
+
+
+def _prepare(engine: Engine, *, foreign_keys: bool) -> None:
+    if engine.dialect.name != "sqlite":
+        return
+
+    def set_pragmas(dbapi_connection: Any, _record: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        for pragma in (*_PRAGMAS, f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"):
+            cursor.execute(pragma)
+        cursor.close()
+
+    event.listen(engine, "connect", set_pragmas)
+    event.listen(engine, "begin", _begin)
+
+
+def _begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

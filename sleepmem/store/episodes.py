@@ -1,0 +1,258 @@
+"""Episodes, sleeps and the lineage.
+
+Every function takes a connection whose transaction is the caller's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import exists, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError, StoreError
+from sleepmem.store import schema
+from sleepmem.store.agents import branch_row, head_of
+from sleepmem.store.rows import (
+    AnyRow,
+    agent_id,
+    closed_stop,
+    is_thread_of,
+    overlapping,
+    owned_agent_id,
+    stream_ids,
+    stream_stop,
+    turns_where,
+    unknown_thread,
+)
+from sleepmem.types import (
+    Episode,
+    Head,
+    Measures,
+    OpenEpisode,
+    Outcome,
+    SleepReason,
+    SleepReport,
+    Snapshot,
+    Thread,
+    TurnState,
+)
+
+
+async def open_episode(connection: AsyncConnection, thread: Thread) -> OpenEpisode:
+    owner = await agent_id(connection, thread.agent)
+    stream = await _stream(connection, owner, thread)
+    start, turn = stream.closed or 0, schema.turn.c
+    turns = await turns_where(
+        connection,
+        thread.agent,
+        *overlapping(thread.id, start, stream.stop or 0),
+        turn.state == TurnState.DONE.value,
+    )
+    ids = [i for turn in turns for i in stream_ids(turn)[max(0, start - turn.start) :]]
+    if turns and len(ids) != turns[-1].stop - start:
+        raise StoreError(
+            f"the log holds {len(ids)} of the {turns[-1].stop - start} tokens that thread "
+            f"{thread.name!r} of agent {thread.agent!r} lived through since its last sleep",
+            hint="Restore the database from a backup.",
+        )
+    return OpenEpisode(
+        id=stream.open_id or secrets.token_hex(8),
+        start=start,
+        token_ids=tuple(ids),
+        turns=tuple(turns),
+    )
+
+
+async def commit_sleep(
+    connection: AsyncConnection,
+    thread: Thread,
+    epoch: int,
+    report: SleepReport,
+    *,
+    start: int,
+    stop: int,
+    expected: Head,
+    woke_from: str | None,
+    now: datetime,
+) -> None:
+    if report.outcome is not Outcome.SLEPT or not report.episode or not report.snapshot:
+        raise MisuseError(f"a sleep that ended as {report.outcome} cannot be committed")
+    owner = await owned_agent_id(connection, thread.agent, epoch)
+    stream = await _stream(connection, owner, thread)
+    branch = await branch_row(connection, owner, thread.agent, thread.branch)
+    if head_of(branch) != expected:
+        raise HeadMoved(thread.agent, thread.branch, expected.episode, branch.head)
+    if not (stream.closed or 0) == start < stop <= (stream.stop or 0):
+        raise Conflict(
+            f"[{start}, {stop}) is not the open episode of thread {thread.name!r}, "
+            f"which lies in [{stream.closed or 0}, {stream.stop or 0})"
+        )
+    await _put_snapshot(connection, owner, report.snapshot, now)
+    closed = {
+        "start": start,
+        "stop": stop,
+        "parent": expected.episode,
+        "woke_from": woke_from,
+        "reason": report.reason.value,
+        "snapshot": report.snapshot.digest,
+        "closed_at": now,
+    }
+    await _put_episode(connection, owner, thread, stream.open_id, report.episode, closed)
+    await connection.execute(insert(schema.sleep).values(_sleep_row(report.episode, report, now)))
+    moved = await connection.execute(
+        update(schema.branch)
+        .where(schema.branch.c.id == branch.id)
+        .where(schema.branch.c.head.is_not_distinct_from(expected.episode))
+        .values(head=report.episode)
+    )
+    if moved.rowcount != 1:
+        raise HeadMoved(thread.agent, thread.branch, expected.episode, branch.head)
+
+
+async def record_attempt(
+    connection: AsyncConnection,
+    thread: Thread,
+    epoch: int,
+    report: SleepReport,
+    *,
+    start: int,
+    stop: int,
+    now: datetime,
+) -> None:
+    if report.outcome is Outcome.SLEPT:
+        raise MisuseError("a sleep that slept is committed, not recorded as an attempt")
+    owner = await owned_agent_id(connection, thread.agent, epoch)
+    stream = await _stream(connection, owner, thread)
+    episode = report.episode or stream.open_id or secrets.token_hex(8)
+    opened = {"start": start, "stop": stop}
+    await _put_episode(connection, owner, thread, stream.open_id, episode, opened)
+    await connection.execute(insert(schema.sleep).values(_sleep_row(episode, report, now)))
+
+
+async def lineage(
+    connection: AsyncConnection, agent: str, branch: str, *, until: str | None
+) -> list[Episode]:
+    owner = await agent_id(connection, agent)
+    head = (await branch_row(connection, owner, agent, branch)).head
+    table, sleep = schema.episode, schema.sleep
+    newest = select(table.c.id, table.c.parent, literal(0).label("depth")).where(table.c.id == head)
+    chain = newest.cte("chain", recursive=True)
+    chain = chain.union_all(
+        select(table.c.id, table.c.parent, chain.c.depth + 1).join_from(
+            chain, table, table.c.id == chain.c.parent
+        )
+    )
+    query = (
+        select(
+            table,
+            sleep.c.passes,
+            sleep.c.measures,
+            sleep.c.numerics,
+            schema.thread.c.name.label("thread"),
+            schema.snapshot.c.n_bytes,
+        )
+        .join_from(chain, table, table.c.id == chain.c.id)
+        .join(sleep, (sleep.c.episode_id == table.c.id) & (sleep.c.outcome == Outcome.SLEPT.value))
+        .join(schema.thread, schema.thread.c.id == table.c.thread_id)
+        .join(
+            schema.snapshot,
+            (schema.snapshot.c.agent_id == table.c.agent_id)
+            & (schema.snapshot.c.digest == table.c.snapshot),
+        )
+        .order_by(chain.c.depth.desc())
+    )
+    rows = (await connection.execute(query)).all()
+    episodes = [_episode(agent, index, row) for index, row in enumerate(rows, 1)]
+    if until is None:
+        return episodes
+    for episode in episodes:
+        if episode.id == until:
+            return episodes[: episode.index]
+    raise EpisodeNotFound(agent, until)
+
+
+async def _stream(connection: AsyncConnection, owner: int, thread: Thread) -> AnyRow:
+    """Return `closed` and `stop` of a thread's stream and the id of its open episode, if tried."""
+    table = schema.episode.c
+    open_id = select(table.id).where(table.thread_id == thread.id, table.closed_at.is_(None))
+    query = select(
+        closed_stop(thread.id).label("closed"),
+        stream_stop(thread.id).label("stop"),
+        open_id.scalar_subquery().label("open_id"),
+        is_thread_of(owner, thread).label("is_ours"),
+    )
+    found = (await connection.execute(query)).one()
+    if not found.is_ours:
+        raise unknown_thread(thread)
+    return found
+
+
+async def _put_snapshot(
+    connection: AsyncConnection, owner: int, snapshot: Snapshot, now: datetime
+) -> None:
+    table = schema.snapshot.c
+    known = exists().where(table.agent_id == owner, table.digest == snapshot.digest)
+    if not await connection.scalar(select(known)):
+        row = {**snapshot.model_dump(), "agent_id": owner, "created_at": now}
+        await connection.execute(insert(schema.snapshot).values(row))
+
+
+async def _put_episode(
+    connection: AsyncConnection,
+    owner: int,
+    thread: Thread,
+    open_id: str | None,
+    episode: str,
+    values: dict[str, Any],
+) -> None:
+    """Change the thread's open episode, or make it with the id `episode`."""
+    table = schema.episode
+    if open_id == episode:
+        await connection.execute(update(table).where(table.c.id == episode).values(values))
+        return
+    if open_id or await connection.scalar(select(exists().where(table.c.id == episode))):
+        raise MisuseError(f"{episode} is not the open episode of thread {thread.name!r}")
+    row = {**values, "id": episode, "agent_id": owner, "thread_id": thread.id}
+    await connection.execute(insert(table).values(row))
+
+
+def _sleep_row(episode: str, report: SleepReport, now: datetime) -> dict[str, Any]:
+    measures = report.measures
+    problem = report.problem
+    return {
+        "episode_id": episode,
+        "outcome": report.outcome.value,
+        "reason": report.reason.value,
+        "n_tokens": report.n_tokens,
+        "passes": report.passes,
+        "measures": measures.model_dump(include=set(Measures.model_fields)) if measures else None,
+        "numerics": report.numerics,
+        "sleep_s": report.sleep_s,
+        "measure_s": report.measure_s,
+        # a problem may quote a path that is not text
+        "problem": problem.encode(errors="replace").decode() if problem else None,
+        "recorded_at": now,
+    }
+
+
+def _episode(agent: str, index: int, row: AnyRow) -> Episode:
+    return Episode(
+        id=row.id,
+        index=index,
+        agent=agent,
+        thread_id=row.thread_id,
+        thread=row.thread,
+        start=row.start,
+        stop=row.stop,
+        parent=row.parent,
+        woke_from=row.woke_from,
+        reason=SleepReason(row.reason),
+        passes=row.passes,
+        snapshot=Snapshot(digest=row.snapshot, n_bytes=row.n_bytes),
+        measures=Measures(**row.measures) if row.measures else None,
+        numerics=row.numerics,
+        closed_at=row.closed_at,
+    )

@@ -1,0 +1,219 @@
+"""Snapshots as files: `<data>/<agent>/<digest>`, immutable, named by the BLAKE3-256 of their bytes.
+
+A file is there whole or not at all: bytes go to a temporary name in the same folder, are flushed,
+renamed, and the folder is flushed. After a flush that failed nothing is tried again: the kernel may
+have dropped the bytes and would report success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from sleepmem.errors import (
+    ConfigError,
+    SnapshotCorrupt,
+    SnapshotNotFound,
+    StoreError,
+    StoreUnavailable,
+)
+from sleepmem.types import Snapshot, checked_name
+
+MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+_MAX_FOLDER = 200  # bytes; file systems allow 255
+_FOR_NOW = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+}
+
+
+class SnapshotFiles:
+    """`SnapshotStore` in a folder, which is made when the first snapshot is put.
+
+    Args:
+        data: the folder; no other program writes there.
+        max_bytes: larger snapshots are neither written nor read.
+    """
+
+    def __init__(self, data: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._data = data
+        self._max_bytes = max_bytes
+        self._flushed: set[Path] = set()  # folders whose own names are known to be durable
+
+    async def put(self, agent: str, data: bytes) -> Snapshot:
+        folder = self._folder(agent)
+        if len(data) > self._max_bytes:
+            raise ConfigError(
+                f"a snapshot of {len(data)} bytes is larger than the limit of {self._max_bytes}",
+                hint="Raise max_bytes of the snapshot store.",
+            )
+        return await asyncio.to_thread(self._put, folder, data)
+
+    async def get(self, agent: str, digest: str) -> bytes:
+        path = self._folder(agent) / checked_digest(digest)
+        return await asyncio.to_thread(self._get, agent, path)
+
+    async def digests(self, agent: str) -> list[str]:
+        return await asyncio.to_thread(_digests, self._folder(agent))
+
+    async def delete(self, agent: str, digest: str) -> None:
+        await asyncio.to_thread(_delete, self._folder(agent) / checked_digest(digest))
+
+    def _folder(self, agent: str) -> Path:
+        return self._data / folder_name(agent)
+
+    def _put(self, folder: Path, data: bytes) -> Snapshot:
+        digest = blake3(data).hexdigest()
+        temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        with _translated(f"snapshot {digest}", "written"):
+            try:
+                self._make(folder)
+                _write(temporary, data)
+                os.rename(temporary, folder / digest)
+            except BaseException:
+                self._flushed.clear()  # somebody may have removed the folder
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+            _flush_folder(folder)
+        return Snapshot(digest=digest, n_bytes=len(data))
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder and its missing parents, each name durable in its own parent."""
+        if folder in self._flushed:
+            return
+        if folder.parent == self._data or not folder.parent.is_dir():
+            self._make(folder.parent)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            # another process may have made it a moment ago and not flushed it yet; what lies
+            # above the data may be closed to us
+            with suppress(PermissionError):
+                _flush_folder(folder.parent)
+        else:
+            _flush_folder(folder.parent)
+        self._flushed.add(folder)
+
+    def _get(self, agent: str, path: Path) -> bytes:
+        with _translated(f"snapshot {path.name}", "read"):
+            try:
+                data = _read(path, self._max_bytes)
+            except FileNotFoundError as exc:
+                raise SnapshotNotFound(agent, path.name) from exc
+        if not hmac.compare_digest(blake3(data).digest(), bytes.fromhex(path.name)):
+            raise SnapshotCorrupt(path.name, "its bytes have another digest")
+        return data
+
+
+def checked_digest(digest: str) -> str:
+    """Return `digest` if it is 64 lower-case hex digits, and so a safe file name.
+
+    Raises:
+        SnapshotCorrupt: it is something else.
+    """
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise SnapshotCorrupt(f"{str(digest)[:80]!a}", "its name is not a BLAKE3-256 digest")
+    return digest
+
+
+def folder_name(agent: str) -> str:
+    """Return the folder of an agent: one name for each agent on every file system.
+
+    Upper case is quoted too, since some file systems fold it; dots are, so `..` and the dot that
+    marks a shortened name stay apart from every agent's.
+    """
+    raw = checked_name("agent name", agent).encode()
+    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in raw)
+    if len(quoted) <= _MAX_FOLDER:
+        return quoted
+    return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(descriptor)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    # no links and no waiting on a pipe: only what `_write` makes is read
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise SnapshotCorrupt(path.name, "it is a link") from exc
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise SnapshotCorrupt(path.name, "it is not a file")
+        if status.st_size > max_bytes:
+            problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
+            raise SnapshotCorrupt(path.name, problem)
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows opens no folders; its renames are journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digests(folder: Path) -> list[str]:
+    with _translated(f"folder {folder}", "listed"):
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return []
+    return sorted(name for name in names if _DIGEST.fullmatch(name))
+
+
+def _delete(path: Path) -> None:
+    with _translated(f"snapshot {path.name}", "deleted"), suppress(FileNotFoundError):
+        path.unlink()
+        _flush_folder(path.parent)
+
+
+@contextmanager
+def _translated(what: str, done: str) -> Iterator[None]:
+    """Raise StoreUnavailable or StoreError, `from` the system's error."""
+    try:
+        yield
+    except OSError as exc:
+        problem = f"{what} could not be {done}: {exc.strerror or exc}"
+        if exc.errno in _FOR_NOW:
+            raise StoreUnavailable(problem, hint="See that the disk has room, try again.") from exc
+        raise StoreError(problem, hint="See that the folder belongs to you.") from exc

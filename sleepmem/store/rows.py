@@ -1,0 +1,201 @@
+"""Rows to values and back; what every part of the log needs of agents and turns.
+
+Every function takes a connection whose transaction the caller owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import ColumnElement, Exists, Row, ScalarSelect, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sleepmem.errors import AgentNotFound, ConfigError, LeaseLost, MisuseError
+from sleepmem.store import schema
+from sleepmem.types import (
+    FinishReason,
+    LoggedMessage,
+    Role,
+    Thread,
+    ToolCall,
+    Turn,
+    TurnState,
+    checked_name,
+)
+
+AnyRow = Row[*tuple[Any, ...]]
+
+
+async def agent_id(connection: AsyncConnection, agent: str) -> int:
+    """Return the row id of an agent."""
+    found = await connection.scalar(
+        select(schema.agent.c.id).where(schema.agent.c.name == lookup(agent))
+    )
+    if found is None:
+        raise AgentNotFound(agent)
+    return int(found)
+
+
+async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) -> int:
+    """Lock the agent until the transaction ends and return its row id.
+
+    Must be the first statement of a write: what is read after it is what nobody else changes.
+
+    Raises:
+        LeaseLost: `epoch` is not the agent's.
+    """
+    query = select(schema.agent.c.id, schema.agent.c.epoch).where(
+        schema.agent.c.name == lookup(agent)
+    )
+    found = (await connection.execute(query.with_for_update())).one_or_none()
+    if found is None:
+        raise AgentNotFound(agent)
+    if found.epoch != epoch:
+        raise LeaseLost(agent, epoch)
+    return int(found.id)
+
+
+def lookup(name: str) -> str:
+    """Return `name` in a form that no driver refuses: what can name nothing is not found."""
+    try:
+        return checked_name("name", name)
+    except ConfigError:
+        return ""
+
+
+def is_thread_of(owner: int, thread: Thread) -> Exists:
+    """Select whether the agent of row id `owner` has this thread."""
+    return (
+        exists()
+        .where(schema.thread.c.id == thread.id)
+        .where(schema.thread.c.branch_id == schema.branch.c.id)
+        .where(schema.branch.c.agent_id == owner)
+    )
+
+
+def unknown_thread(thread: Thread) -> MisuseError:
+    return MisuseError(f"thread {thread.id} is not one of agent {thread.agent!r}")
+
+
+def closed_stop(thread_id: int) -> ScalarSelect[int | None]:
+    """Select where the last closed episode of a thread ends; null before the first."""
+    episode = schema.episode.c
+    return (
+        select(func.max(episode.stop))
+        .where(episode.thread_id == thread_id, episode.closed_at.is_not(None))
+        .scalar_subquery()
+    )
+
+
+def stream_stop(thread_id: int) -> ScalarSelect[int]:
+    """Select where the last turn of a thread ends; null before the first."""
+    turn = schema.turn.c
+    # starts never fall along a thread, so the last turn is the one that the index ends with
+    return (
+        select(turn.stop)
+        .where(turn.thread_id == thread_id)
+        .order_by(turn.start.desc(), turn.stop.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def check_interval(start: int, stop: int) -> None:
+    """Raise ConfigError unless `[start, stop)` is an interval of a stream."""
+    if not 0 <= start <= stop:
+        raise ConfigError(f"[{start}, {stop}) is no interval of a stream")
+
+
+def overlapping(thread_id: int, start: int, stop: int) -> list[ColumnElement[bool]]:
+    """Return the conditions for turns that hold ids of `[start, stop)`; cost: those turns."""
+    turn = schema.turn.c
+    before = schema.turn.alias("before").c
+    # starts never fall along a thread: the last turn that begins at or before `start` comes first
+    first = (
+        select(func.max(before.start))
+        .where(before.thread_id == thread_id, before.start <= start)
+        .scalar_subquery()
+    )
+    return [turn.thread_id == thread_id, turn.start >= first, turn.start < stop, turn.stop > start]
+
+
+async def turns_where(
+    connection: AsyncConnection, agent: str, *conditions: ColumnElement[bool]
+) -> list[Turn]:
+    """Return the turns of one agent that meet the conditions, oldest first."""
+    turn, message = schema.turn, schema.message
+    query = (
+        select(
+            turn,
+            *(message.c[name] for name in _MESSAGE),
+        )
+        .outerjoin_from(
+            turn,
+            message,
+            (message.c.agent_id == turn.c.agent_id) & (message.c.seq == turn.c.seq),
+        )
+        .where(*conditions)
+        .order_by(turn.c.agent_id, turn.c.seq, message.c.n)
+    )
+    rows = (await connection.execute(query)).all()
+    return [
+        _turn(agent, list(group))
+        for _, group in groupby(rows, key=lambda row: (row.agent_id, row.seq))
+    ]
+
+
+def stream_ids(turn: Turn) -> list[int]:
+    """Return the ids of a turn that belong to the stream; an abandoned one's are cut."""
+    ids = [token_id for message in turn.messages for token_id in message.token_ids]
+    return ids[: turn.stop - turn.start]
+
+
+_MESSAGE = ("n", "role", "content", "tool_calls", "tool_call_id", "token_ids")
+
+
+def message_rows(
+    owner: int, seq: int, first: int, messages: Sequence[LoggedMessage]
+) -> list[dict[str, Any]]:
+    """Return the rows of messages numbered from `first` in the turn."""
+    return [
+        {
+            "agent_id": owner,
+            "seq": seq,
+            "n": n,
+            "role": message.role.value,
+            "content": message.content,
+            "tool_calls": [call.model_dump() for call in message.tool_calls] or None,
+            "tool_call_id": message.tool_call_id,
+            "token_ids": message.token_ids,
+        }
+        for n, message in enumerate(messages, first)
+    ]
+
+
+def _message(row: AnyRow) -> LoggedMessage:
+    return LoggedMessage(
+        role=Role(row.role),
+        content=row.content,
+        tool_calls=tuple(ToolCall(**call) for call in row.tool_calls or ()),
+        tool_call_id=row.tool_call_id,
+        token_ids=row.token_ids,
+    )
+
+
+def _turn(agent: str, rows: Sequence[AnyRow]) -> Turn:
+    first = rows[0]
+    return Turn(
+        id=first.id,
+        agent=agent,
+        thread_id=first.thread_id,
+        seq=first.seq,
+        request_id=first.request_id,
+        state=TurnState(first.state),
+        start=first.start,
+        stop=first.stop,
+        messages=tuple(_message(row) for row in rows if row.n is not None),
+        finish_reason=FinishReason(first.finish_reason) if first.finish_reason else None,
+        created_at=first.created_at,
+    )

@@ -1,0 +1,64 @@
+"""Turn the errors of drivers into ours; the only place that knows their classes and codes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from sleepmem.errors import StoreError, StoreUnavailable
+
+# primary result codes of SQLite that another try, or a little room, can cure
+_SQLITE_FOR_NOW = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+# SQLSTATE classes: connection lost, resources short, stopped by the operator; then serialisation
+# failure, deadlock, lock not available
+_POSTGRES_FOR_NOW = ("08", "53", "57", "40001", "40P01", "55P03")
+
+
+@contextmanager
+def translated(database: str) -> Iterator[None]:
+    """Raise StoreUnavailable or StoreError, `from` the driver's error, for what fails inside."""
+    try:
+        yield
+    except PoolTimeout as exc:
+        raise StoreUnavailable(
+            f"{database}: every connection is in use", hint="Try again, or use fewer writers."
+        ) from exc
+    except DBAPIError as exc:
+        problem = f"{database}: {_first_line(exc.orig)}"
+        if _is_for_now(exc):
+            raise StoreUnavailable(
+                problem, hint="Nothing was changed; see that the database is reachable, try again."
+            ) from exc
+        raise StoreError(problem, hint="Nothing was changed.") from exc
+    except (SQLAlchemyError, OverflowError) as exc:
+        raise StoreError(f"{database}: {_first_line(exc)}", hint="Nothing was changed.") from exc
+
+
+def _is_for_now(exc: DBAPIError) -> bool:
+    if exc.connection_invalidated:
+        return True
+    code = getattr(exc.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_FOR_NOW
+    state = getattr(exc.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_POSTGRES_FOR_NOW)
+    # without a code a driver never got as far as the database
+    return type(exc.orig).__name__ == "OperationalError"
+
+
+def _first_line(exc: BaseException | None) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]

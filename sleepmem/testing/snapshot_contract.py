@@ -1,0 +1,91 @@
+"""The contract of `SnapshotStore`: subclass it and override the fixture `store`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from blake3 import blake3
+
+from sleepmem.errors import ConfigError, SnapshotCorrupt, SnapshotNotFound
+from sleepmem.protocols import SnapshotStore
+
+NAMES = ["ana", "Ana", "ANA", ".", "..", "a/b", "../ana", "a%2fb", "~", "-", "ä", "ä", "名前", "🦊"]
+
+
+class SnapshotStoreContract:
+    """What every snapshot store promises."""
+
+    pytestmark = pytest.mark.asyncio
+
+    @pytest.fixture
+    def store(self) -> SnapshotStore:
+        """Return an empty store."""
+        raise NotImplementedError("override the fixture `store`")
+
+    @pytest.mark.parametrize("data", [b"", b"\0", b"fast weights", bytes(range(256)) * 4099])
+    async def test_get_returns_what_was_put(self, store: SnapshotStore, data: bytes) -> None:
+        snapshot = await store.put("ana", data)
+        assert (snapshot.digest, snapshot.n_bytes) == (blake3(data).hexdigest(), len(data))
+        assert await store.get("ana", snapshot.digest) == data
+
+    async def test_put_of_the_same_bytes_is_harmless(self, store: SnapshotStore) -> None:
+        first = await store.put("ana", b"same")
+        assert await store.put("ana", b"same") == first
+        assert await store.digests("ana") == [first.digest]
+        assert await store.get("ana", first.digest) == b"same"
+
+    async def test_put_of_the_same_bytes_at_once_is_harmless(self, store: SnapshotStore) -> None:
+        snapshots = await asyncio.gather(*(store.put("ana", b"same" * 999) for _ in range(8)))
+        assert len(set(snapshots)) == 1
+        assert await store.get("ana", snapshots[0].digest) == b"same" * 999
+
+    async def test_get_of_unknown_digest_is_not_found(self, store: SnapshotStore) -> None:
+        await store.put("ana", b"known")
+        digest = blake3(b"unknown").hexdigest()
+        with pytest.raises(SnapshotNotFound) as caught:
+            await store.get("ana", digest)
+        assert (caught.value.agent, caught.value.digest) == ("ana", digest)
+
+    @pytest.mark.parametrize(
+        "digest", ["", "..", "../x", "a" * 63, "A" * 64, "é" * 64, "0" * 64 + "\n"]
+    )
+    async def test_get_of_no_digest_is_refused(self, store: SnapshotStore, digest: str) -> None:
+        with pytest.raises(SnapshotCorrupt) as caught:
+            await store.get("ana", digest)
+        assert "\n" not in str(caught.value)
+
+    async def test_digests_are_sorted_and_empty_for_a_newborn(self, store: SnapshotStore) -> None:
+        assert await store.digests("ana") == []
+        stored = [(await store.put("ana", bytes([n]))).digest for n in range(5)]
+        assert await store.digests("ana") == sorted(stored)
+
+    async def test_delete_removes_only_the_one_named(self, store: SnapshotStore) -> None:
+        gone, kept = await store.put("ana", b"gone"), await store.put("ana", b"kept")
+        await store.delete("ana", gone.digest)
+        await store.delete("ana", gone.digest)
+        await store.delete("nobody", gone.digest)
+        assert await store.digests("ana") == [kept.digest]
+        with pytest.raises(SnapshotNotFound):
+            await store.get("ana", gone.digest)
+
+    async def test_agents_see_only_their_own_whatever_their_names(
+        self, store: SnapshotStore
+    ) -> None:
+        long = ["x" * 255, "x" * 254 + "y", "\N{FOX FACE}" * 255]
+        own = {name: await store.put(name, name.encode()) for name in NAMES + long}
+        for name, snapshot in own.items():
+            assert await store.digests(name) == [snapshot.digest]
+            assert await store.get(name, snapshot.digest) == name.encode()
+        with pytest.raises(SnapshotNotFound):
+            await store.get("ana", own["Ana"].digest)
+        await store.delete("Ana", own["ana"].digest)
+        assert await store.digests("ana") == [own["ana"].digest]
+
+    @pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "\ud800", "x" * 10_000])
+    async def test_put_under_an_impossible_name_is_refused(
+        self, store: SnapshotStore, name: str
+    ) -> None:
+        with pytest.raises(ConfigError) as caught:
+            await store.put(name, b"bytes")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from sleepmem.testing import MemoryEpisodeLog
+from sleepmem.testing.log_contract import EpisodeLogContract
+
+
+class TestMemoryEpisodeLog(EpisodeLogContract):
+    @pytest.fixture
+    def log(self) -> MemoryEpisodeLog:
+        return MemoryEpisodeLog()

@@ -46,7 +46,7 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @common
 @pass_terminal
-def train(terminal: Terminal, out: Path, **given: Any) -> None:
+def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
     """Train TASK into --out/checkpoint; the same command again resumes it.
 
     \b

@@ -91,7 +91,7 @@ def _byte_table(tokenizer: Tokenizer) -> list[bytes]:
     to_byte = {character: byte for byte, character in byte_alphabet().items()}
     table = []
     for token_id in range(tokenizer.get_vocab_size()):
-        token = tokenizer.id_to_token(token_id)
+        token = tokenizer.id_to_token(token_id) or ""
         is_special = token in SPECIAL_TOKENS
         table.append(b"" if is_special else bytes(to_byte[character] for character in token))
     return table

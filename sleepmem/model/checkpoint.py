@@ -10,7 +10,6 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-import torch
 from blake3 import blake3
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,10 +34,9 @@ def checkpoint_folder(name: str) -> Path:
     Raises:
         CheckpointNotFound: neither.
     """
-    folder = (
-        Path(str(files("sleepmem"))) / "pretrained" / SHIPPED[name] if name in SHIPPED else None
-    )
-    folder = folder or Path(name).expanduser()
+    folder = Path(name).expanduser()
+    if name in SHIPPED:
+        folder = Path(str(files("sleepmem"))) / "pretrained" / SHIPPED[name]
     if not (folder / CONFIG).is_file():
         raise CheckpointNotFound(name, tuple(SHIPPED))
     return folder
@@ -75,7 +73,7 @@ def read_weights(folder: Path) -> SleepForCausalLM:
     wrong = {*missing} - {TIED} | {*unexpected}
     if wrong:
         raise CheckpointInvalid(str(folder), f"{WEIGHTS} does not fit: {sorted(wrong)[0]}")
-    return lm.to(torch.float32)
+    return lm.float()
 
 
 def fingerprint(folder: Path) -> str:

@@ -85,7 +85,7 @@ class SleepModel(SleepPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embed_tokens = value
 
     def blank(self, n_batch: int = 1) -> tuple[Tensor, ...]:
@@ -164,7 +164,10 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
             labels: (batch, tokens), -100 where no loss is taken; shifted here.
             logits_to_keep: compute the logits of the last so many positions only; 0 means all.
         """
-        h = self.embed(input_ids) if inputs_embeds is None else inputs_embeds
+        h = inputs_embeds
+        if h is None:
+            assert input_ids is not None
+            h = self.embed(input_ids)
         states = self.model.window_start(self.model.blank(h.shape[0]))
         if past_key_values is not None:
             states = read_cache(past_key_values, states)

@@ -64,8 +64,6 @@ def sleep(
 
     Cost: `passes` forwards over the window, without the output layer.
     """
-    new: tuple[Tensor, ...] | None = None
-    for new in sleep_steps(lm, weights, token_ids, passes, mask):
-        pass
-    assert new is not None, "passes is at least 1"
+    *_, new = sleep_steps(lm, weights, token_ids, passes, mask)
+    assert new is not None
     return new

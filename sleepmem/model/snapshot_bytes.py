@@ -8,6 +8,7 @@ is made: nothing in the file can choose a name, a shape or a size.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import torch
@@ -74,4 +75,5 @@ def _fingerprint_of(data: bytes) -> str | None:
         found = header["__metadata__"]["fingerprint"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) else None
+    is_digest = isinstance(found, str) and re.fullmatch(r"[0-9a-f]{64}", found)
+    return found if is_digest else None

@@ -62,7 +62,7 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
 def evaluate(settings: TrainSettings, task: Task, lm: SleepForCausalLM) -> dict[str, float]:
     """Return held-out accuracy for each number of passes, and without any memory."""
     lm.eval()
-    batch = to_device(task.held_out(Random(settings.seed), EVALUATE), settings.device)  # noqa: S311
+    batch = to_device(task.held_out(Random(settings.seed), EVALUATE), settings.device)
     with torch.no_grad():
         figures = {
             f"passes_{passes}": float(score(lm, batch, passes).accuracy)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_socket import socket_allow_hosts
@@ -36,3 +38,26 @@ def _closed_house(empty_home: Path) -> Iterator[None]:
         for kind in ("DATA", "CONFIG", "CACHE", "STATE"):
             patch.setenv(f"XDG_{kind}_HOME", str(empty_home / kind.lower()))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_database() -> Iterator[str]:
+    """Return the URL of a database that is made for this run and dropped after it."""
+    url = os.environ.get("SLEEPMEM_TEST_POSTGRES")
+    if not url:
+        pytest.skip("SLEEPMEM_TEST_POSTGRES is not set")
+    psycopg = pytest.importorskip("psycopg")
+    name = f"sleepmem_test_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_database: str) -> Iterator[str]:
+    """Return the URL of a database that is emptied after the test, tables and all."""
+    psycopg = pytest.importorskip("psycopg")
+    yield postgres_database
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

@@ -27,3 +27,12 @@ class TestSqliteEpisodeLog(EpisodeLogContract):
         log = await open_log(f"sqlite:///{path}")
         yield log
         await log.aclose()
+
+
+@pytest.mark.postgres
+class TestPostgresEpisodeLog(EpisodeLogContract):
+    @pytest.fixture
+    async def log(self, postgres_url: str) -> AsyncIterator[SqlEpisodeLog]:
+        log = await open_log(postgres_url)
+        yield log
+        await log.aclose()

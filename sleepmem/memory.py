@@ -7,7 +7,8 @@ import os
 import platform
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +22,8 @@ from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.runtime.parts import Defaults, Lease, Parts
 from sleepmem.runtime.replay import episodes_until, verified_episodes
+from sleepmem.testing.memory_log import MemoryEpisodeLog
+from sleepmem.testing.memory_snapshots import MemorySnapshotStore
 from sleepmem.types import (
     MAIN,
     AgentSummary,
@@ -162,6 +165,11 @@ class SleepMemory:
         house = self._open_house()
         return house.engine.run_blocking(house.load)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it was opened on; calls from any other must be sent there."""
+        return self._open_house().loop
+
     async def agent(self, name: str, *, branch: str = MAIN, create: bool = True) -> Agent:
         """Claim an agent and return it; an unknown one is born.
 
@@ -194,6 +202,31 @@ class SleepMemory:
                     lease = house.leases[name] = Lease(name, epoch)
                 lease.epoch, lease.is_lost = epoch, False
             return house.agents.setdefault((name, branch), Agent(parts, lease, branch))
+
+    @asynccontextmanager
+    async def ephemeral(self) -> AsyncIterator[Agent]:
+        """Give an agent with blank fast weights, of which nothing is kept or written anywhere."""
+        house = self._open_house()
+        kept = await house.parts()
+        parts = replace(
+            kept,
+            log=MemoryEpisodeLog(),
+            snapshots=MemorySnapshotStore(),
+            residents=Residents(1),
+            idle=IdleWatch(self._clock),
+        )
+        name, fingerprint = "ephemeral", parts.lm.fingerprint
+        epoch = await parts.log.claim(
+            name,
+            fingerprint=fingerprint,
+            holder=house.holder,
+            create=True,
+            now=self._clock.now(),
+        )
+        try:
+            yield Agent(parts, Lease(name, epoch), MAIN)
+        finally:
+            await parts.idle.aclose()
 
     async def agents(self) -> list[AgentSummary]:
         """Return the agents of this database; needs no model."""
@@ -274,6 +307,7 @@ class _House:
         self.log, self.snapshots = log, snapshots
         self.engine, self.idle = Engine(), IdleWatch(clock)
         self.closing = AsyncExitStack()
+        self.loop = asyncio.get_running_loop()
         self.claiming = asyncio.Lock()
         self.leases: dict[str, Lease] = {}
         self.agents: dict[tuple[str, str], Agent] = {}

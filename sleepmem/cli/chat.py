@@ -94,8 +94,9 @@ class Chat:
 
     async def _say(self, line: str) -> None:
         stream = self.speaker.stream(line, max_tokens=self.max_tokens)
-        async for piece in stream:
-            self.terminal.write(piece, end="")
+        async with stream:  # an interrupted turn is aborted before the memory closes
+            async for piece in stream:
+                self.terminal.write(piece, end="")
         self.terminal.write()
         for report in stream.reply.sleeps:
             self.terminal.talk(sleep_line(report))

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from sleepmem.cli.documents import sleep_document, sleep_line
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
 from sleepmem.cli.screen import progress
 from sleepmem.cli.terminal import Terminal
-from sleepmem.errors import ImportFileError
+from sleepmem.errors import ImportFileError, InvalidMessage
+from sleepmem.runtime.incoming import checked_messages
 from sleepmem.types import Message, Role, SleepReport
 
 
@@ -140,11 +140,7 @@ def _message(path: str, line: int, found: Any) -> Message:
     if not isinstance(found, dict):
         raise ImportFileError(path, line, f"not an object but {json.dumps(found)[:40]}")
     try:
-        message = Message.model_validate(found)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ImportFileError(path, line, f"{key}: {first['msg']}") from problem
-    if not message.content.strip() and not message.tool_calls:
-        raise ImportFileError(path, line, "content: empty")
+        (message,) = checked_messages(found)
+    except InvalidMessage as problem:
+        raise ImportFileError(path, line, str(problem)) from problem
     return message

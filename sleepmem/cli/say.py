@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import click
 
@@ -38,15 +39,16 @@ def say(
       sleepmem say --agent ana "My dog is called Rex."
     """
     if text == "-":
-        text = click.get_text_stream("stdin").read().strip()
+        text = sys.stdin.read().strip()
 
     async def run() -> None:
         async with terminal.memory() as memory:
             agent = await memory.agent(address.agent, branch=address.branch)
             speaker = agent.thread(thread, system=system)
             stream = speaker.stream(text, request_id=request_id, max_tokens=max_tokens)
-            async for piece in stream:
-                terminal.write(piece, end="")
+            async with stream:  # an interrupted turn is aborted before the memory closes
+                async for piece in stream:
+                    terminal.write(piece, end="")
             terminal.write()
             for report in stream.reply.sleeps:
                 terminal.talk(sleep_line(report))

@@ -50,7 +50,7 @@ def test_line_separators_inside_a_string_end_no_line() -> None:
         (lines(USER, {"role": "user"}), 2, "content: Field required"),
         (lines({"role": "robot", "content": "x"}), 1, "role: "),
         (lines({"role": "user", "content": 3}), 1, "content: "),
-        (lines({"role": "user", "content": " "}), 1, "content: empty"),
+        (lines({"role": "user", "content": " "}), 1, "message is empty"),
         (lines({**USER, "mood": "good"}), 1, "mood: "),
         (lines(USER) + b"\n\xff", 2, "not UTF-8"),
         (b"[\n" + lines(USER) + b",\n" + lines({"role": "user"}) + b"]", 3, "content"),

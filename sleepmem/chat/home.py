@@ -1,0 +1,114 @@
+"""Where a chat model's agents live: a memory, and the event loop that it is open on."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from sleepmem.chat.bridge import Bridge, private_loop
+from sleepmem.chat.errors import TooSlow
+from sleepmem.memory import SleepMemory
+from sleepmem.runtime.agent import AgentThread
+from sleepmem.runtime.stream import ReplyStream
+from sleepmem.types import Message
+
+CLOSE_S = 10.0  # a sleep that is under way may end; after that the process does
+
+
+class Key(NamedTuple):
+    """What tells two memories of the process apart."""
+
+    db: str
+    model: str
+    passes: int
+
+
+class Home:
+    """A memory that is open already, or one that is opened when it is first needed.
+
+    Args:
+        where: an open memory, or the key of one that this process shares.
+    """
+
+    def __init__(self, where: SleepMemory | Key) -> None:
+        self._where = where
+        self.bridge = Bridge(where.loop if isinstance(where, SleepMemory) else private_loop())
+
+    async def memory(self) -> SleepMemory:
+        """Return the memory; only on the bridge's loop."""
+        return self._where if isinstance(self._where, SleepMemory) else await _shared(self._where)
+
+    @asynccontextmanager
+    async def speaker(
+        self, agent_id: str | None, thread: str, system: str | None
+    ) -> AsyncIterator[AgentThread]:
+        """Give a thread of the agent; without an agent, of one that is forgotten afterwards."""
+        memory = await self.memory()
+        if agent_id is not None:
+            agent = await memory.agent(agent_id)
+            yield agent.thread(thread, system=system)
+        else:
+            async with memory.ephemeral() as nobody:
+                yield nobody.thread(thread, system=system)
+
+    def token_ids(self, message: Message) -> list[int]:
+        """Return the ids of one message, its borders included."""
+        return self.bridge.run(self._token_ids(message))
+
+    def n_prefix(self) -> int:
+        """Return the number of ids that open an assistant message; one closes it."""
+        return self.bridge.run(self._n_prefix())
+
+    async def _token_ids(self, message: Message) -> list[int]:
+        return (await self.memory()).lm.encode(message)
+
+    async def _n_prefix(self) -> int:
+        return len((await self.memory()).lm.reply_prefix())
+
+
+async def within(timeout_s: float | None, stream: ReplyStream) -> AsyncGenerator[str, None]:
+    """Yield the pieces of a reply that must be whole after `timeout_s`. Raises TooSlow."""
+    deadline = asyncio.get_running_loop().time() + timeout_s if timeout_s else None
+    while True:
+        try:
+            # not around the yield: the time that a reader takes would be cancelled in its task
+            async with asyncio.timeout_at(deadline):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as late:
+            raise TooSlow(timeout_s or 0.0) from late
+        yield piece
+
+
+_open: dict[Key, asyncio.Task[SleepMemory]] = {}
+
+
+async def _shared(key: Key) -> SleepMemory:
+    """Return the process's memory of that key, opened once; lives until the process ends.
+
+    One memory per database: two would take each agent's lease from each other.
+    """
+    if not _open:
+        atexit.register(_close)
+    task = _open.get(key)
+    if task is None or (task.done() and (task.cancelled() or task.exception())):
+        memory = SleepMemory(key.db, model=key.model, passes=key.passes)
+        task = _open[key] = asyncio.ensure_future(memory.open())
+    # a caller who gives up must not take the memory from the others
+    return await asyncio.shield(task)
+
+
+def _close() -> None:
+    Bridge(private_loop()).run(_close_all())
+
+
+async def _close_all() -> None:
+    opened, _ = await asyncio.wait(_open.values(), timeout=CLOSE_S)
+    memories = [task.result() for task in opened if not (task.cancelled() or task.exception())]
+    _open.clear()
+    closing = asyncio.gather(*(memory.aclose() for memory in memories), return_exceptions=True)
+    await asyncio.wait_for(closing, CLOSE_S)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sleepmem.errors import InvalidMessage
 from sleepmem.types import LoggedMessage, Message, Role
 
-Incoming = str | Message | Sequence[Message]
+Incoming = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
 
 
 def checked_messages(incoming: Incoming) -> tuple[Message, ...]:
@@ -53,11 +53,12 @@ def checked_text(what: str, text: str) -> str:
     return text
 
 
-def _checked(message: Any) -> Message:
+def _checked(given: Any) -> Message:
     try:
         # also an instance is looked at again: `model_construct` checks nothing
-        given = message.model_dump() if isinstance(message, Message) else message
-        message = Message.model_validate(given)
+        if isinstance(given, Message):
+            given = {name: getattr(given, name) for name in Message.model_fields}
+        message: Message = Message.model_validate(given)
     except ValidationError as problem:
         first = problem.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "message"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepmem.types import AgentSummary, LogEntry, Outcome, ReplayedEpisode, Reply, SleepReport
+from sleepmem.types import (
+    AgentSummary,
+    LogEntry,
+    Outcome,
+    ReplayedEpisode,
+    Reply,
+    SleepPlan,
+    SleepReport,
+)
 
 EXIT_CODES = {
     Outcome.SLEPT: 0,
@@ -72,16 +80,30 @@ def entry_document(entry: LogEntry) -> dict[str, Any]:
 
 def sleep_line(report: SleepReport) -> str:
     """Return one line on a sleep, for people."""
-    why = f"({report.reason.value.replace('_', ' ')})"
-    tokens = f"{report.n_tokens} token{'' if report.n_tokens == 1 else 's'}"
+    why, tokens = f"({_words(report.reason)})", _tokens(report.n_tokens)
     if report.outcome is Outcome.SLEPT and report.snapshot:
         return (
             f"slept {why}: {tokens}, {report.passes} passes, "
             f"retention {share(report.retention)}, snapshot {report.snapshot.digest[:12]} "
             f"of {size(report.snapshot.n_bytes)}"
         )
-    line = f"{report.outcome.value.replace('_', ' ')} {why}: {tokens}"
+    line = f"{_words(report.outcome)} {why}: {tokens}"
     return f"{line}; {report.problem}" if report.problem else line
+
+
+def plan_line(plan: SleepPlan) -> str:
+    """Return one line on what a sleep would do, for people."""
+    what = "would sleep" if plan.would_sleep else "would not sleep"
+    cost = f"{_tokens(plan.n_tokens)}, {plan.passes} passes"
+    return f"{what} ({_words(plan.reason)}): {cost}; {plan.why}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _tokens(n_tokens: int) -> str:
+    return f"{n_tokens} token{'' if n_tokens == 1 else 's'}"
 
 
 def share(value: float | None) -> str:

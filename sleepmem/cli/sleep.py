@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from sleepmem.cli.documents import EXIT_CODES, sleep_document, sleep_line
+from sleepmem.cli.documents import EXIT_CODES, plan_line, sleep_document, sleep_line
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
 from sleepmem.cli.terminal import Terminal
 
@@ -41,9 +41,9 @@ def sleep(
             agent = await memory.agent(address.agent, branch=address.branch, create=False)
             sleeper = agent.thread(thread)
             if only_plan:
-                plan = (await sleeper.plan()).model_dump(mode="json")
-                terminal.write_document(plan)
-                terminal.write("\n".join(f"{key}: {value}" for key, value in plan.items()))
+                plan = await sleeper.plan(passes=passes)
+                terminal.write(plan_line(plan))
+                terminal.write_document(plan.model_dump(mode="json"))
                 return 0
             report = await sleeper.sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))

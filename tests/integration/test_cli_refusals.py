@@ -1,0 +1,248 @@
+"""Bad input and bad luck: one line, what to do next, a non-zero exit, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_shell import LONG, Shell
+
+from sleepmem.cli import COMMANDS
+from sleepmem.testing.fake_model import FakeSleepLM
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(str(tmp_path / "agents.db"))
+
+
+@pytest.fixture
+def ana(shell: Shell) -> Shell:
+    """Give a shell whose agent ana has slept once."""
+    shell.run("say", "--agent", "ana", f"colour=blue {LONG}")
+    shell.run("sleep", "--agent", "ana")
+    return shell
+
+
+@pytest.mark.parametrize("command", ["log", "sleep", "replay"])
+def test_unknown_agent(ana: Shell, command: str) -> None:
+    assert "no agent 'eva'" in ana.error(command, "--agent", "eva")
+    assert [row["agent"] for row in ana.json("agents")["agents"]] == ["ana"]
+
+
+@pytest.mark.parametrize("command", ["say", "sleep", "replay"])
+def test_unknown_branch(ana: Shell, command: str) -> None:
+    text = ["x"] if command == "say" else []
+    assert "no branch 'other'" in ana.error(command, "--agent", "ana/other", *text)
+
+
+def test_unknown_episode(ana: Shell) -> None:
+    assert "no episode '7'" in ana.error("replay", "--agent", "ana@7")
+
+
+def test_error_is_a_document_with_json(ana: Shell) -> None:
+    error = ana.json("log", "--agent", "eva", code=1)["error"]
+    assert set(error) == {"type", "message", "hint"}
+    assert error["type"] == "AgentNotFound"
+    assert all(error.values())
+
+
+def test_import_file_that_cannot_be_read_names_its_line(ana: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    good = json.dumps({"role": "user", "content": "colour=red"})
+    file.write_text(f'{good}\n{good}\n{{"role": "user"\n')
+    line = ana.error("import", "--agent", "ana", str(file))
+    assert f"{file}, line 3: not JSON" in line
+    assert ana.json("log", "--agent", "ana", "--search", "red")["messages"] == []
+
+
+def test_corrupt_snapshot_is_named_and_the_log_is_kept(ana: Shell) -> None:
+    [file] = ana.snapshots()
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert f"snapshot {file.name} is corrupt" in ana.error("say", "--agent", "ana", "colour?")
+    assert file.name in ana.error("replay", "--agent", "ana", "--verify")
+    assert len(ana.json("log", "--agent", "ana")["messages"]) >= 2
+
+
+def test_missing_snapshot_is_named(ana: Shell) -> None:
+    [file] = ana.snapshots()
+    file.unlink()
+    assert f"snapshot {file.name}" in ana.error("say", "--agent", "ana", "colour?")
+
+
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("UPDATE sleepmem_schema_version SET version_num = '9999'", "newer sleepmem"),
+        ("DELETE FROM sleepmem_schema_version", "sleepmem db upgrade"),
+    ],
+    ids=["newer", "older"],
+)
+@pytest.mark.parametrize("command", ["agents", "db check"])
+def test_database_of_another_age(ana: Shell, statement: str, hint: str, command: str) -> None:
+    connection = sqlite3.connect(ana.db)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+    line = ana.error(*command.split())
+    assert "revision" in line
+    assert hint in line
+
+
+def test_database_that_is_none(shell: Shell, tmp_path: Path) -> None:
+    Path(shell.db).write_text("this is a diary, dear reader\n" * 100)
+    before = Path(shell.db).read_bytes()
+    shell.error("agents")
+    assert Path(shell.db).read_bytes() == before
+    shell.db = "oracle://x"
+    shell.error("agents")
+
+
+def test_agent_of_another_model(ana: Shell) -> None:
+    ana.lm = lambda: FakeSleepLM(name="other")
+    assert "fingerprint" in ana.error("say", "--agent", "ana", "colour?")
+    assert "fingerprint" in ana.error("replay", "--agent", "ana", "--verify")
+    assert len(ana.json("replay", "--agent", "ana")["episodes"]) == 1
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\0"])
+def test_message_that_cannot_be_lived(ana: Shell, text: str) -> None:
+    ana.error("say", "--agent", "ana", text)
+    ana.error("say", "--agent", "ana", "-", stdin=text)
+    assert len(ana.json("log", "--agent", "ana")["messages"]) == 2
+
+
+def test_window_that_the_system_prompt_fills(ana: Shell) -> None:
+    line = ana.error("say", "--agent", "ana", "--thread", "t", "--system", "x" * 600, "hello")
+    assert "window of 512" in line
+
+
+def test_reply_that_fills_the_window(ana: Shell) -> None:
+    assert "max_tokens" in ana.error("say", "--agent", "ana", "--max-tokens", "600", "hello")
+
+
+def test_full_memory_is_said_and_force_makes_room(shell: Shell) -> None:
+    shell.memory, shell.lm = {"retention_floor": 1.1}, lambda: FakeSleepLM(224)
+    shell.run("say", "--agent", "ana", LONG)
+    assert "sleep --agent ana --force" in shell.error("say", "--agent", "ana", LONG)
+    shell.run("sleep", "--agent", "ana", "--force")
+    shell.run("say", "--agent", "ana", "hello")
+
+
+def test_bad_config_file(ana: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.toml").write_text('modell = "x"')
+    monkeypatch.setenv("SLEEPMEM_CONFIG", str(tmp_path / "c.toml"))
+    assert "unknown setting 'modell'" in ana.error("agents")
+
+
+def test_verbose_adds_causes(ana: Shell) -> None:
+    result = ana.run("log", "--agent", "eva", "-v", code=1)
+    assert "Traceback" in result.stderr
+    assert "AgentNotFound" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("say", "--agent", "ana"),
+        ("say", "hello"),
+        ("say", "--agent", "ana@3", "hello"),
+        ("say", "--agent", "ana", "--max-tokens", "0", "hello"),
+        ("replay", "--agent", "ana", "--untill", "3"),
+        ("import", "--agent", "ana", "no such file"),
+        ("dance",),
+    ],
+)
+def test_usage_error_exits_2(shell: Shell, arguments: tuple[str, ...]) -> None:
+    result = shell.run(*arguments, code=2)
+    assert result.stdout == ""
+    error = shell.json(*arguments, code=2)["error"]
+    assert set(error) == {"type", "message", "hint"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example(shell: Shell, name: str) -> None:
+    if name in ("demo", "bench"):
+        pytest.importorskip(f"sleepmem.cli.{name}")
+    assert "Example:" in shell.run(name, "--help").stdout
+
+
+# a process that is ended from outside
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {here!r})
+from cli_shell import Shell
+from sleepmem.cli import main
+from sleepmem.cli.terminal import Terminal
+from sleepmem.testing.fake_model import FakeSleepLM
+
+class Slow(FakeSleepLM):
+    def next(self, states, sampling):
+        time.sleep(0.1)
+        return super().next(states, sampling)
+
+shell = Shell({db!r}, lm=Slow)
+main(sys.argv[1:], obj=Terminal(opener=shell.opener, db=shell.db))
+"""
+
+
+def started(shell: Shell, *arguments: str) -> subprocess.Popen[str]:
+    code = SLOW.format(here=str(HERE), db=shell.db)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_interrupted_say_loses_nothing(ana: Shell) -> None:
+    process = started(ana, "say", "--agent", "ana", "a long story")
+    assert process.stdout is not None
+    assert process.stdout.read(1)  # it speaks
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+    lived = ana.json("log", "--agent", "ana")["messages"]
+    assert [m["state"] for m in lived] == ["done", "done", "staged"]
+    assert ana.run("say", "--agent", "ana", "colour?").stdout == "blue\n"
+    states = [m["state"] for m in ana.json("log", "--agent", "ana")["messages"]]
+    assert states == ["done", "done", "abandoned", "done", "done"]
+
+
+def test_interrupted_chat_ends_while_it_waits_for_a_line(ana: Shell) -> None:
+    process = started(ana, "chat", "--agent", "ana")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("colour?\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "blue\n"
+    time.sleep(0.2)  # it waits for the next line
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+
+
+def test_broken_pipe_is_no_traceback(ana: Shell) -> None:
+    process = started(ana, "say", "--agent", "ana", "a long story")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(1)
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(20) != 0
+    process.stderr.close()
+    process.stdin.close()  # type: ignore[union-attr]

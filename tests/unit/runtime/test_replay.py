@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+from home import Home, Hooked
+
+from sleepmem.errors import (
+    AgentNotFound,
+    BranchNotFound,
+    EpisodeNotFound,
+    FingerprintMismatch,
+    NotOpen,
+    ReplayDiverged,
+    SnapshotCorrupt,
+    SnapshotNotFound,
+)
+from sleepmem.memory import SleepMemory
+from sleepmem.testing import FakeSleepLM
+from sleepmem.types import ReplayedEpisode
+
+
+@pytest.fixture
+async def lived(home: Home) -> Home:
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        for n in range(3):
+            await ana.say(f"k{n}=v{n} and more")
+            await ana.sleep(passes=n + 1)
+        await ana.thread("side").say("s=4 on the side")
+        await ana.thread("side").sleep()
+    return home
+
+
+async def replayed(memory: SleepMemory, **options: object) -> list[ReplayedEpisode]:
+    return [r async for r in memory.replay("ana", **options)]  # type: ignore[arg-type]
+
+
+async def test_replay_shows_a_life(lived: Home) -> None:
+    async with lived.memory() as memory:
+        life = await replayed(memory)
+        assert [r.episode.index for r in life] == [1, 2, 3, 4]
+        assert [r.episode.passes for r in life] == [1, 2, 3, 4]
+        assert [r.episode.thread for r in life] == ["main", "main", "main", "side"]
+        assert {r.verified for r in life} == {None}
+        assert {r.verified for r in await replayed(memory, verify=True)} == {True}
+
+
+async def test_replay_until_an_index_or_an_id(lived: Home) -> None:
+    async with lived.memory() as memory:
+        life = await replayed(memory)
+        assert await replayed(memory, until=2) == life[:2]
+        assert await replayed(memory, until="3") == life[:3]
+        assert await replayed(memory, until=life[0].episode.id) == life[:1]
+        with pytest.raises(EpisodeNotFound):
+            await replayed(memory, until="99")
+        with pytest.raises(BranchNotFound):
+            await replayed(memory, branch="nowhere")
+        with pytest.raises(AgentNotFound):
+            [r async for r in memory.replay("nobody")]
+
+
+async def test_replay_without_verify_needs_no_model(lived: Home) -> None:
+    memory = SleepMemory(model="no/such/checkpoint")
+    memory._given = (lived.log, lived.snapshots)
+    async with memory:
+        assert len(await replayed(memory)) == 4
+        assert [summary.agent for summary in await memory.agents()] == ["ana"]
+        assert [e.content async for e in memory.log("ana", search="S=4")] == ["s=4 on the side"]
+        with pytest.raises(AgentNotFound):
+            [e async for e in memory.log("nobody")]
+
+
+async def test_altered_log_diverges_at_the_first_episode_it_touches(lived: Home) -> None:
+    tokens = lived.log.tokens
+
+    async def altered(thread_id: int, start: int, stop: int) -> list[int]:
+        ids: list[int] = await tokens(thread_id, start, stop)
+        return ids if start == 0 else [*ids[:1], ids[1] ^ 1, *ids[2:]]
+
+    lived.log.tokens = altered
+    async with lived.memory() as memory:
+        life = await replayed(memory)
+        again = memory.replay("ana", verify=True)
+        assert (await anext(again)).verified
+        with pytest.raises(ReplayDiverged) as caught:
+            await anext(again)
+        assert caught.value.episode == life[1].episode.id
+        assert caught.value.expected == life[1].episode.snapshot.digest
+        assert "(" not in str(caught.value), "numerics are the same and are not blamed"
+
+
+async def test_divergence_names_what_differs_in_the_numerics(lived: Home) -> None:
+    class Elsewhere(FakeSleepLM):
+        def dump(self, weights: object) -> bytes:
+            return super().dump(weights)[:-1] + b"?"  # type: ignore[arg-type]
+
+    lived.lm = Elsewhere(window=lived.lm.window)
+    lived.lm.numerics_profile = {"model": "fake", "dtype": "bits", "threads": "2"}
+    async with lived.memory() as memory:
+        with pytest.raises(
+            ReplayDiverged, match=r"dtype was bytes, is bits, threads was unknown, is 2"
+        ):
+            await replayed(memory, verify=True)
+
+
+async def test_replay_chains_from_its_own_parent(lived: Home) -> None:
+    """A head whose bytes were swapped for other valid ones is found out."""
+    episodes = await lived.log.lineage("ana", "main")
+    other = lived.snapshots.data["ana", episodes[0].snapshot.digest]
+
+    async def swapped(agent: str, digest: str) -> bytes:
+        return other
+
+    lived.snapshots.get = swapped
+    async with lived.memory() as memory:
+        with pytest.raises(ReplayDiverged) as caught:
+            await replayed(memory, verify=True)
+        assert caught.value.episode == episodes[1].id
+
+
+async def test_tampered_and_missing_snapshots_are_named(lived: Home) -> None:
+    digest = (await lived.log.lineage("ana", "main"))[1].snapshot.digest
+    data = lived.snapshots.data.pop(("ana", digest))
+    async with lived.memory() as memory:
+        with pytest.raises(SnapshotNotFound, match=digest):
+            await replayed(memory, verify=True)
+        lived.snapshots.data["ana", digest] = data[:-1] + b"?"
+        with pytest.raises(SnapshotCorrupt, match=digest):
+            await replayed(memory, verify=True)
+
+
+async def test_another_model_cannot_verify(lived: Home) -> None:
+    lived.lm = FakeSleepLM(window=200, name="stranger")
+    async with lived.memory() as memory:
+        assert len(await replayed(memory)) == 4
+        with pytest.raises(FingerprintMismatch):
+            await replayed(memory, verify=True)
+        with pytest.raises(FingerprintMismatch):
+            await memory.agent("ana")
+
+
+async def test_agents_and_names(lived: Home) -> None:
+    async with lived.memory() as memory:
+        with pytest.raises(AgentNotFound):
+            await memory.agent("nobody", create=False)
+        with pytest.raises(BranchNotFound):
+            await memory.agent("ana", branch="nowhere")
+        with pytest.raises(AgentNotFound):
+            await memory.agent("nobody", branch="nowhere")
+        assert [summary.agent for summary in await memory.agents()] == ["ana"]
+        ana = await memory.agent("ana")
+        assert ana is await memory.agent("ana")
+        assert (ana.name, ana.branch) == ("ana", "main")
+        assert memory.lm is lived.lm
+        side = ana.thread("side")
+        assert (side.agent, side.branch, side.name) == ("ana", "main", "side")
+    with pytest.raises(NotOpen):
+        await replayed(memory)
+
+
+async def test_opening_again_wakes_the_same_agent(home: Home) -> None:
+    home.log = Hooked(home.log)
+    memory = home.memory()
+    for n in range(3):
+        async with memory:
+            assert await memory.open() is memory
+            ana = await memory.agent("ana")
+            expected = await home.reply_to("ana", f"n={n}")
+            assert (await ana.say(f"n={n}")).text == expected

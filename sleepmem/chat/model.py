@@ -301,13 +301,15 @@ class SleepChatModel(BaseChatModel):
             told = [lived(message) for message in messages]
         return sum(len(self._home.token_ids(message)) for message in told)
 
-    @cached_property
+    @property
     def _home(self) -> Home:
-        """Where the agents live; what is not given comes from the settings, once."""
-        if self.memory is not None:
-            return Home(self.memory)
+        return Home(self._key if self.memory is None else self.memory)
+
+    @cached_property
+    def _key(self) -> Key:
+        """What is not given comes from the settings, once."""
         settings = Settings() if self.db is None else Settings(db=self.db)
-        return Home(Key(settings.database(), self._model, self.passes))
+        return Key(settings.database(), self._model, self.passes)
 
     @cached_property
     def _model(self) -> str:

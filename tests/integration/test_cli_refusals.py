@@ -9,13 +9,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from cli_shell import LONG, Shell
+from click.testing import CliRunner
 
-from sleepmem.cli import COMMANDS
-from sleepmem.testing.fake_model import FakeSleepLM
+from sleepmem.cli import COMMANDS, main
+from sleepmem.errors import NonFiniteWeights
+from sleepmem.protocols import SleepStep
+from sleepmem.testing.fake_model import FakeSleepLM, FakeWeights
 
 HERE = Path(__file__).parent
 
@@ -113,6 +117,32 @@ def test_agent_of_another_model(ana: Shell) -> None:
     assert "fingerprint" in ana.error("say", "--agent", "ana", "colour?")
     assert "fingerprint" in ana.error("replay", "--agent", "ana", "--verify")
     assert len(ana.json("replay", "--agent", "ana")["episodes"]) == 1
+
+
+def test_checkpoint_that_is_missing_is_missed_only_where_it_is_needed(ana: Shell) -> None:
+    terminal = ["--db", ana.db, "--model", "/nowhere"]
+    for command in ("agents", "log --agent ana", "replay --agent ana"):
+        assert CliRunner().invoke(main, [*command.split(), *terminal]).exit_code == 0
+    for command in ("say hello --agent ana", "replay --verify --agent ana"):
+        result = CliRunner().invoke(main, [*command.split(), *terminal])
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: no checkpoint '/nowhere'")
+
+
+class Diverging(FakeSleepLM):
+    def sleep(
+        self, weights: FakeWeights, token_ids: Sequence[int], passes: int
+    ) -> Iterator[SleepStep]:
+        raise NonFiniteWeights(1)
+
+
+def test_failed_sleep_says_why_and_keeps_what_was_lived(ana: Shell) -> None:
+    ana.run("say", "--agent", "ana", f"town=Oslo {LONG}")
+    ana.lm = Diverging
+    report = ana.json("sleep", "--agent", "ana", code=1)
+    assert report["outcome"] == "failed"
+    assert "layer 1" in report["problem"]
+    assert ana.run("say", "--agent", "ana", "town?").stdout == "Oslo\n"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\0"])

@@ -164,9 +164,12 @@ class AgentThread:
         """Say that a task ended; the policy may sleep. None if it does not wish to."""
         live = self._live
         async with live.turn() as row:
-            stats = live.stats(await live.stand(row), task_ended=True)
-            asked = await live.ask_policy(row, stats)
-            return asked.report if asked else None
+            reports: list[SleepReport] = []
+            standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
+            asked = await live.ask_policy(row, live.stats(standing, task_ended=True))
+            if asked:
+                reports.append(asked.report)
+            return reports[-1] if reports else None
 
     async def stats(self) -> EpisodeStats:
         """Return what a policy may know of the open episode."""

@@ -47,7 +47,7 @@ class Detokenizer(Protocol):
     """Turns ids into text as they come, whole UTF-8 characters at a time."""
 
     def push(self, token_id: int) -> str:
-        """Return the text that became certain with this id, possibly empty. Special ids add none."""
+        """Return the text that became certain with this id, often empty. Special ids add none."""
         ...
 
     def flush(self) -> str:

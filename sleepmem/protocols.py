@@ -1,4 +1,4 @@
-"""The seams of the house on one page. Implementations live in `model`, `store`, `policy`, `testing`.
+"""The seams of the house on one page. Implemented in `model`, `store`, `policy` and `testing`.
 
 The runtime handles token ids and opaque values (`FastWeights`, `WakeState`), never logits and
 never tensors. A model holds nothing per agent: state is an argument and a result.

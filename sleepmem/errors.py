@@ -21,7 +21,8 @@
     ├─ ReplayDiverged                       a snapshot derived again has other bytes
     └─ MissingExtra (ImportError)
 
-A message says what happened and to which thing; `hint` says what to do next. Ids are attributes too.
+A message says what happened and to which thing; `hint` says what to do next. Ids are attributes
+too.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ from sleepmem.types import (
     MAIN,
     AgentSummary,
     LogEntry,
+    Message,
     ReplayedEpisode,
+    Role,
     Sampling,
     checked_name,
 )
@@ -227,6 +229,15 @@ class SleepMemory:
             yield Agent(parts, Lease(name, epoch), MAIN)
         finally:
             await parts.idle.aclose()
+
+    async def token_ids(self, text: Message | str) -> list[int]:
+        """Return what the model reads for a message, or for a text as it stands inside one."""
+        parts = await self._open_house().parts()
+        run, lm = parts.engine.run, parts.lm
+        if isinstance(text, Message):
+            return await run(lm.encode, text)
+        ids = await run(lm.encode, Message(role=Role.ASSISTANT, content=text))
+        return ids[len(await run(lm.reply_prefix)) : -1]
 
     async def agents(self) -> list[AgentSummary]:
         """Return the agents of this database; needs no model."""

@@ -88,9 +88,19 @@ class Settings(BaseSettings):
         return database_url(text)
 
     def database(self) -> str:
-        """Return the database URL, its folder made if it is the default one."""
+        """Return the database URL, its folder made if it is the default one.
+
+        Raises:
+            ConfigError: that folder cannot be made.
+        """
         if self.db == _default_db():
-            data_folder().mkdir(parents=True, exist_ok=True)
+            try:
+                data_folder().mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise ConfigError(
+                    f"data folder {data_folder()}: {problem.strerror}",
+                    hint="Choose another database with --db or SLEEPMEM_DB.",
+                ) from problem
         return self.db
 
     @classmethod

@@ -59,6 +59,7 @@ _TWINS: tuple[tuple[type[SleepmemError], type[SleepmemError]], ...] = (
     (WindowExceeded, WindowOverflow),
     (CheckpointNotFound, OtherModel),
     (StoreUnavailable, StoreAway),
+    (ConfigError, RefusedCall),  # last: some of those above are ConfigErrors too
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -54,19 +54,13 @@ class Home:
             async with memory.ephemeral() as nobody:
                 yield nobody.thread(thread, system=system)
 
-    def token_ids(self, message: Message) -> list[int]:
-        """Return the ids of one message, its borders included."""
-        return self.bridge.run(self._token_ids(message))
+    def token_ids(self, texts: Sequence[Message | str]) -> list[list[int]]:
+        """Return the ids of messages, borders included, or of bare texts."""
+        return self.bridge.run(self._token_ids(texts))
 
-    def n_prefix(self) -> int:
-        """Return the number of ids that open an assistant message; one closes it."""
-        return self.bridge.run(self._n_prefix())
-
-    async def _token_ids(self, message: Message) -> list[int]:
-        return (await self.memory()).lm.encode(message)
-
-    async def _n_prefix(self) -> int:
-        return len((await self.memory()).lm.reply_prefix())
+    async def _token_ids(self, texts: Sequence[Message | str]) -> list[list[int]]:
+        memory = await self.memory()
+        return [await memory.token_ids(text) for text in texts]
 
 
 async def within(timeout_s: float | None, stream: ReplyStream) -> AsyncGenerator[str, None]:

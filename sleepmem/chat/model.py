@@ -19,7 +19,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig, ensure_config
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 import sleepmem
 from sleepmem.chat.errors import OtherModel, RefusedCall, translated
@@ -27,7 +34,7 @@ from sleepmem.chat.home import Home, Key, within
 from sleepmem.chat.messages import METADATA_KEY, Resolved, lived, resolve
 from sleepmem.memory import SleepMemory
 from sleepmem.settings import Settings
-from sleepmem.types import MAIN, Message, Reply, Role, Sampling, Value
+from sleepmem.types import MAIN, Reply, Sampling, Value
 
 PROVIDER = "sleepmem"
 _SAMPLING = frozenset(("temperature", "top_p", "top_k", "seed"))
@@ -117,7 +124,7 @@ class SleepChatModel(BaseChatModel):
             "agent_id": kwargs.get("agent_id") or named.get("agent_id") or self.agent_id,
             "thread": kwargs.get("thread") or named.get("thread_id") or self.thread,
         }
-        return kwargs | {name: value for name, value in found.items() if value is not None}
+        return kwargs | {name: str(value) for name, value in found.items() if value is not None}
 
     def invoke(
         self,
@@ -223,17 +230,25 @@ class SleepChatModel(BaseChatModel):
         if (name := kwargs.get("model") or self._model) != self._model:
             raise OtherModel(name, known=(self._model,))
         agent_id = kwargs.get("agent_id") or self.agent_id
-        asked = {"temperature": self.temperature} | kwargs
-        sampling = {key: asked[key] for key in _SAMPLING if asked.get(key) is not None}
         with translated():
             return Call(
                 agent_id=agent_id,
                 thread=kwargs.get("thread") or self.thread or MAIN,
                 resolved=resolve(messages, agent_id),
                 max_tokens=kwargs.get("max_tokens") or self.max_tokens,
-                sampling=Sampling.model_validate(sampling) if sampling else None,
+                sampling=self._sampling(kwargs),
                 stop=tuple(stop or self.stop or ()),
             )
+
+    def _sampling(self, kwargs: dict[str, Any]) -> Sampling | None:
+        """Return how tokens are chosen; None leaves it to the memory."""
+        asked = {"temperature": self.temperature} | kwargs
+        given = {name: asked[name] for name in _SAMPLING if asked.get(name) is not None}
+        try:
+            return Sampling.model_validate(given) if given else None
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            raise RefusedCall(f"{first['loc'][0]}: {first['msg']}") from problem
 
     async def _reply(self, call: Call) -> ChatResult:
         chunks = [chunk async for chunk in self._chunks(call)]
@@ -288,8 +303,8 @@ class SleepChatModel(BaseChatModel):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the ids of a text as it stands inside a message; loads the model."""
-        ids = self._home.token_ids(Message(role=Role.ASSISTANT, content=text))
-        return ids[self._home.n_prefix() : -1]
+        [ids] = self._home.token_ids([text])
+        return ids
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
@@ -299,7 +314,7 @@ class SleepChatModel(BaseChatModel):
             raise RefusedCall("this model calls no tools", hint="Count without them.")
         with translated():
             told = [lived(message) for message in messages]
-        return sum(len(self._home.token_ids(message)) for message in told)
+        return sum(map(len, self._home.token_ids(told)))
 
     @property
     def _home(self) -> Home:

@@ -38,7 +38,7 @@ def import_file(
       sleepmem import --agent ana talks.jsonl
     """
     with click.open_file(file, "rb") as stream:
-        messages = read_messages(file, stream.read())
+        messages = read_messages("stdin" if file == "-" else file, stream.read())
     turns = list(split_turns(messages))
 
     async def run() -> list[SleepReport]:

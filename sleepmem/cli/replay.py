@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from sleepmem.cli.screen import print_table, progress
 from sleepmem.cli.terminal import Terminal, error_document
 from sleepmem.errors import ReplayDiverged
 from sleepmem.types import ReplayedEpisode
+
+if TYPE_CHECKING:
+    from sleepmem.memory import SleepMemory
 
 
 @click.command()
@@ -38,20 +41,8 @@ def replay(terminal: Terminal, address: Address, until: str | None, verify: bool
         async with terminal.memory() as memory:
             life = memory.replay(address.agent, branch=address.branch, until=until)
             shown = [replayed async for replayed in life]
-            if not verify:
-                return shown, None
-            with progress("verify", len(shown)) as step:
-                life = memory.replay(address.agent, branch=address.branch, until=until, verify=True)
-                done = 0
-                try:
-                    async for replayed in life:
-                        shown[done] = replayed
-                        done += 1
-                        step()
-                except ReplayDiverged as diverged:
-                    shown[done] = shown[done].model_copy(update={"verified": False})
-                    return shown, diverged
-            return shown, None
+            diverged = await _verify(memory, address, shown) if verify and shown else None
+            return shown, diverged
 
     shown, diverged = asyncio.run(run())
     document: dict[str, Any] = {
@@ -62,10 +53,31 @@ def replay(terminal: Terminal, address: Address, until: str | None, verify: bool
     if diverged:
         document["error"] = error_document(diverged, str(diverged), diverged.hint)
     terminal.write_document(document)
-    if not terminal.as_json:
+    if not shown:
+        terminal.talk(f"{address.agent} has not slept yet")
+    elif not terminal.as_json:
         _print_life(shown, verify)
     if diverged:
         raise diverged
+
+
+async def _verify(
+    memory: SleepMemory, address: Address, shown: list[ReplayedEpisode]
+) -> ReplayDiverged | None:
+    """Mark what is shown as verified, up to the first that differs."""
+    last = shown[-1].episode.id  # the agent may sleep meanwhile
+    life = memory.replay(address.agent, branch=address.branch, until=last, verify=True)
+    n_done = 0
+    with progress("verify", len(shown)) as step:
+        try:
+            async for replayed in life:
+                shown[n_done] = replayed
+                n_done += 1
+                step()
+        except ReplayDiverged as diverged:
+            shown[n_done] = shown[n_done].model_copy(update={"verified": False})
+            return diverged
+    return None
 
 
 def _print_life(shown: Sequence[ReplayedEpisode], verify: bool) -> None:

@@ -183,6 +183,12 @@ def test_replay_goes_until_an_episode(ana: Shell, until: tuple[str, ...]) -> Non
     assert len(ana.json("replay", "--agent", *until)["episodes"]) == 1
 
 
+def test_replay_of_an_agent_that_has_not_slept(shell: Shell) -> None:
+    shell.run("say", "--agent", "ana", "hello")
+    assert shell.json("replay", "--agent", "ana", "--verify")["episodes"] == []
+    assert "not slept yet" in shell.run("replay", "--agent", "ana").stderr
+
+
 def test_replay_shows_a_row_for_each_episode(ana: Shell) -> None:
     shown = ana.run("replay", "--agent", "ana", "--verify").stdout.splitlines()
     assert shown[0].split()[-1] == "verified"

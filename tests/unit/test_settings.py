@@ -97,3 +97,10 @@ def test_named_config_file_must_exist(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SLEEPMEM_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
         Settings()
+
+
+def test_folder_that_cannot_be_made_is_one_line(home: Path) -> None:
+    data_folder().parent.write_text("a file in its place")
+    with pytest.raises(ConfigError, match="data folder") as caught:
+        Settings().database()
+    assert "--db" in caught.value.hint

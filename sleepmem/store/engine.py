@@ -38,6 +38,8 @@ def normalised(url: str | URL) -> URL:
         MissingExtra: Postgres without its driver.
     """
     try:
+        if isinstance(url, str) and b"\0" in url.encode():
+            raise ValueError("a URL holds no NUL")
         parsed = make_url(url)
     except (ArgumentError, ValueError) as exc:
         raise ConfigError(

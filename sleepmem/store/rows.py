@@ -118,7 +118,13 @@ def overlapping(thread_id: int, start: int, stop: int) -> list[ColumnElement[boo
         .where(before.thread_id == thread_id, before.start <= start)
         .scalar_subquery()
     )
-    return [turn.thread_id == thread_id, turn.start >= first, turn.start < stop, turn.stop > start]
+    return [
+        turn.thread_id == thread_id,
+        turn.start >= first,
+        turn.start < stop,
+        turn.stop > start,
+        turn.stop > turn.start,
+    ]
 
 
 async def turns_where(

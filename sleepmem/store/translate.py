@@ -40,7 +40,9 @@ def translated(database: str) -> Iterator[None]:
         problem = f"{database}: {_first_line(exc.orig)}"
         if _is_for_now(exc):
             raise StoreUnavailable(
-                problem, hint="Nothing was changed; see that the database is reachable, try again."
+                problem,
+                hint="Nothing was changed. See that the database, and its folder, can be reached; "
+                "then try again.",
             ) from exc
         raise StoreError(problem, hint="Nothing was changed.") from exc
     except (SQLAlchemyError, OverflowError) as exc:

@@ -217,6 +217,14 @@ class TurnContract:
         again = await life.stage(request_id="r")
         assert await log.turn_of_request("ana", "r") == again
 
+    async def test_turn_without_ids_is_logged_but_not_lived(self, log: EpisodeLog) -> None:
+        life = await Life.born(log)
+        for n_tokens in (0, 2, 0, 1, 0):
+            await life.stage(life.message(n_tokens=n_tokens), done=True)
+        opened = await log.open_episode(life.thread)
+        assert [turn.seq for turn in opened.turns] == [2, 4]
+        assert len(await entries(log, "ana")) == 5
+
     async def test_finish_twice_is_a_conflict(self, log: EpisodeLog) -> None:
         life = await Life.born(log)
         turn = await life.stage()

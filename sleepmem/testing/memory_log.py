@@ -141,7 +141,7 @@ class MemoryEpisodeLog:
         turns = tuple(
             turn
             for turn in self._turns(stream)
-            if turn.state is TurnState.DONE and turn.stop > start
+            if turn.state is TurnState.DONE and turn.stop > max(start, turn.start)
         )
         ids = [i for turn in turns for i in _ids(turn)[max(0, start - turn.start) :]]
         return OpenEpisode(

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnavailable
+from sleepmem.store import SnapshotFiles
+from sleepmem.store.files import folder_name
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@given(names, names)
+def test_folder_names_are_safe_and_apart(one: str, other: str) -> None:
+    folder = folder_name(one)
+    assert 0 < len(folder) <= 200
+    assert set(folder) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_%.")
+    assert not folder.startswith(".")
+    # apart also where the file system folds case
+    assert (folder.lower() == folder_name(other).lower()) == (one == other)
+
+
+def test_folder_name_of_a_shortened_name_is_no_other_agents() -> None:
+    short = folder_name("x" * 255)
+    assert folder_name("x" * 254 + "y") != short
+    assert folder_name(short) != short
+
+
+async def test_layout_and_permissions(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    snapshot = await SnapshotFiles(data).put("ana", b"weights")
+    assert tree(tmp_path) == ["data", "data/ana", f"data/ana/{snapshot.digest}"]
+    modes = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in tree(tmp_path)]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    data = bytes(range(256))
+    digest = (await store.put("ana", data)).digest
+    for bad in (b"", data[:-1], data + b"\0", b"\1" + data[1:]):
+        (tmp_path / "ana" / digest).write_bytes(bad)
+        with pytest.raises(SnapshotCorrupt) as caught:
+            await store.get("ana", digest)
+        assert caught.value.digest == digest
+    assert (await store.put("ana", data)).digest == digest
+    assert await store.get("ana", digest) == data
+
+
+async def test_link_folder_and_pipe_are_refused(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    await store.put("ana", b"x")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    digest = blake3(b"secret").hexdigest()
+    path = tmp_path / "ana" / digest
+    for make, unmake in (
+        (lambda: path.symlink_to(secret), path.unlink),
+        (path.mkdir, path.rmdir),
+        (lambda: os.mkfifo(path), path.unlink),
+    ):
+        make()
+        with pytest.raises(SnapshotCorrupt):
+            await store.get("ana", digest)
+        unmake()
+
+
+async def test_limit_holds_both_ways(tmp_path: Path) -> None:
+    digest = (await SnapshotFiles(tmp_path).put("ana", b"12345")).digest
+    small = SnapshotFiles(tmp_path, max_bytes=4)
+    with pytest.raises(ConfigError):
+        await small.put("ana", b"54321")
+    with pytest.raises(SnapshotCorrupt, match="limit"):
+        await small.get("ana", digest)
+    assert tree(tmp_path) == ["ana", f"ana/{digest}"]
+
+
+async def test_foreign_files_are_not_listed(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    digest = (await store.put("ana", b"x")).digest
+    for name in (".abc.tmp", digest.upper(), digest[:-1], "README"):
+        (tmp_path / "ana" / name).write_bytes(b"")
+    assert await store.digests("ana") == [digest]
+
+
+async def test_put_flushes_file_then_renames_then_flushes_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    paths: dict[int, str] = {}
+    real_open, real_fsync, real_rename = os.open, os.fsync, os.rename
+
+    def opened(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = real_open(path, flags, mode)
+        paths[descriptor] = str(Path(path).relative_to(tmp_path.parent))
+        return descriptor
+
+    def fsync(descriptor: int) -> None:
+        name = paths[descriptor]
+        seen.append("flush file" if name.endswith(".tmp") else f"flush {name}")
+        real_fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        assert source.parent == target.parent
+        seen.append("rename")
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    store = SnapshotFiles(tmp_path / "data")
+    here = tmp_path.name
+    await store.put("ana", b"one")
+    assert seen == [
+        f"flush {here}",
+        f"flush {here}/data",
+        "flush file",
+        "rename",
+        f"flush {here}/data/ana",
+    ]
+    seen.clear()
+    await store.put("ana", b"two")
+    assert seen == ["flush file", "rename", f"flush {here}/data/ana"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(errno.ENOSPC, StoreUnavailable), (errno.EIO, StoreUnavailable), (errno.EACCES, StoreError)],
+)
+@pytest.mark.parametrize("call", ["open", "fsync", "rename"])
+async def test_failing_call_leaves_nothing_and_is_ours(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    code: int,
+    expected: type[StoreError],
+) -> None:
+    store = SnapshotFiles(tmp_path)
+    kept = await store.put("ana", b"kept")
+
+    def failing(*_args: object, **_kwargs: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        with pytest.raises(StoreError) as caught:
+            await store.put("ana", b"new")
+    assert type(caught.value) is expected
+    assert isinstance(caught.value.__cause__, OSError)
+    assert tree(tmp_path) == ["ana", f"ana/{kept.digest}"]
+    assert (await store.put("ana", b"new")).n_bytes == 3
+
+
+async def test_folder_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path / "data")
+    snapshot = await store.put("ana", b"x")
+    (tmp_path / "data" / "ana" / snapshot.digest).unlink()
+    (tmp_path / "data" / "ana").rmdir()
+    with pytest.raises(StoreError):
+        await store.put("ana", b"x")
+    assert await store.put("ana", b"x") == snapshot
+
+
+async def test_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"")
+    store = SnapshotFiles(tmp_path / "data")
+    for attempt in (store.put("ana", b"x"), store.get("ana", "0" * 64), store.digests("ana")):
+        with pytest.raises(StoreError):
+            await attempt

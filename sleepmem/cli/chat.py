@@ -72,6 +72,9 @@ class Chat:
                     raise
                 self.terminal.fail(error, error.hint)
             self._prompt()
+        else:
+            if self.is_watched:
+                self.terminal.talk("")  # the end of stdin leaves the cursor behind the prompt
 
     def _prompt(self) -> None:
         if self.is_watched:

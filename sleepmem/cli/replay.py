@@ -81,7 +81,7 @@ async def _verify(
 
 
 def _print_life(shown: Sequence[ReplayedEpisode], verify: bool) -> None:
-    columns = ["#", "slept at", "thread", "ended by", "#tokens", "#passes", "#retention"]
+    columns = ["#episode", "slept at", "thread", "ended by", "#tokens", "#passes", "#retention"]
     columns += ["snapshot", "#size"] + ["verified"] * verify
     marks = {True: "yes", False: "no", None: "not compared"}
     rows = []

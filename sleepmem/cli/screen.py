@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-PIPE_WIDTH = 200  # columns when nobody watches, so that no digest is cut
+MAX_WIDTH = 1000  # columns of the widest table
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -22,8 +22,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         # Text, since content may hold what looks like markup
         table.add_row(*(Text(cell) for cell in row))
-    out = sys.stdout
-    Console(file=out, width=None if out.isatty() else PIPE_WIDTH).print(table)
+    console = Console(file=sys.stdout)
+    # a long line is better than a digest that was cut
+    console.width = max(console.width, Console(width=MAX_WIDTH).measure(table).maximum)
+    console.print(table)
 
 
 @contextmanager

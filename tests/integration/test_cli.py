@@ -224,3 +224,17 @@ def test_db_upgrade_check_current(shell: Shell) -> None:
     assert shell.json("db", "check") == upgraded
     assert shell.json("db", "current") == upgraded
     assert upgraded["needed"] in shell.run("db", "current").stdout
+
+
+# checkpoints
+
+
+def test_model_list_names_folders_that_exist(shell: Shell) -> None:
+    for row in shell.json("model", "list")["models"]:
+        assert set(row) == {"model", "folder", "n_bytes"}
+        assert Path(row["folder"]).is_dir()
+    shell.run("model", "list")
+
+
+def test_model_show_misses_what_is_not_there(shell: Shell) -> None:
+    assert "no checkpoint '/nowhere'" in shell.error("model", "show", "/nowhere")

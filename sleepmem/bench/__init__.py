@@ -1,0 +1,44 @@
+"""What is claimed, measured. A benchmark is a function that returns rows; see `BENCHMARKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any
+
+Report = Callable[[str, float], None]  # what is being measured, share done in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        value: in `unit`.
+        reference: what it is compared with, measured interleaved in the same run, same unit.
+        ratio: value / reference.
+        goal: the bound that `ratio`, or else `value`, must keep; None is no goal.
+        holds: whether it does; None without a goal.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reference: float | None = None
+    ratio: float | None = None
+    goal: float | None = None
+    holds: bool | None = None
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_benchmark(name: str, model: str, seed: int, report: Report) -> list[Row]:
+    """Run a benchmark by name."""
+    module, function = BENCHMARKS[name].split(":")
+    rows: list[Row] = getattr(import_module(module), function)(model, seed, report)
+    return rows
+
+
+BENCHMARKS = {"wake": "sleepmem.bench.wake:wake"}

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from sleepmem.chat.bridge import Bridge, private_loop
@@ -15,13 +16,14 @@ from sleepmem.runtime.agent import AgentThread
 from sleepmem.runtime.stream import ReplyStream
 from sleepmem.types import Message
 
-CLOSE_S = 10.0  # a sleep that is under way may end; after that the process does
+CLOSE_S = 10.0  # far longer than closing a database; the process must end
 
 
 class Key(NamedTuple):
     """What tells two memories of the process apart."""
 
     db: str
+    data: Path | None
     model: str
     passes: int
 
@@ -84,13 +86,13 @@ _open: dict[Key, asyncio.Task[SleepMemory]] = {}
 async def _shared(key: Key) -> SleepMemory:
     """Return the process's memory of that key, opened once; lives until the process ends.
 
-    One memory per database: two would take each agent's lease from each other.
+    Chat models share it, since two memories would take each agent's lease from each other.
     """
     if not _open:
         atexit.register(_close)
     task = _open.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception())):
-        memory = SleepMemory(key.db, model=key.model, passes=key.passes)
+        memory = SleepMemory(key.db, data=key.data, model=key.model, passes=key.passes)
         task = _open[key] = asyncio.ensure_future(memory.open())
     # a caller who gives up must not take the memory from the others
     return await asyncio.shield(task)
@@ -104,5 +106,7 @@ async def _close_all() -> None:
     opened, _ = await asyncio.wait(_open.values(), timeout=CLOSE_S)
     memories = [task.result() for task in opened if not (task.cancelled() or task.exception())]
     _open.clear()
+    # the interpreter has ended the model's threads by now, of which each memory complains before
+    # it closes its database
     closing = asyncio.gather(*(memory.aclose() for memory in memories), return_exceptions=True)
     await asyncio.wait_for(closing, CLOSE_S)

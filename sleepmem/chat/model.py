@@ -324,7 +324,7 @@ class SleepChatModel(BaseChatModel):
     def _key(self) -> Key:
         """What is not given comes from the settings, once."""
         settings = Settings() if self.db is None else Settings(db=self.db)
-        return Key(settings.database(), self._model, self.passes)
+        return Key(settings.database(), settings.data, self._model, self.passes)
 
     @cached_property
     def _model(self) -> str:

@@ -38,7 +38,7 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
               help="Drawn from for each batch.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--lr", type=float, default=2e-3, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--layers", default="AG", show_default=True, help="A attention, G gated delta rule.")
 @click.option("--hidden-size", type=click.IntRange(8), default=128, show_default=True)
 @click.option("--heads", "n_heads", type=click.IntRange(1), default=2, show_default=True,

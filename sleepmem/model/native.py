@@ -70,6 +70,7 @@ class NativeSleepLM:
         self._chat = chat
         self.fingerprint = fingerprint
         self.window: int = lm.config.window
+        self.vocabulary_size: int = lm.config.vocab_size
         self.stop_ids = frozenset({chat.end})
         self._format = SnapshotFormat(fingerprint, self.blank())
 

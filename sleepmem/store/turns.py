@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, func, insert, literal, select, tuple_, update
+from sqlalchemy import exists, func, insert, literal, literal_column, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import Conflict, StoreError
@@ -42,6 +42,9 @@ from sleepmem.types import (
 
 _ABANDONED = TurnState.ABANDONED.value
 _STAGED = TurnState.STAGED.value
+# as literals, since SQLite uses a partial index only if the query spells out its condition
+_is_staged = schema.turn.c.state == literal_column(f"'{_STAGED}'")
+_counts = schema.turn.c.state != literal_column(f"'{_ABANDONED}'")
 
 
 async def turn_of_request(connection: AsyncConnection, agent: str, request_id: str) -> Turn | None:
@@ -53,7 +56,7 @@ async def turn_of_request(connection: AsyncConnection, agent: str, request_id: s
         agent,
         turn.agent_id == owner_id,
         turn.request_id == request_id,
-        turn.state != _ABANDONED,
+        _counts,
     )
     return found[0] if found else None
 
@@ -99,10 +102,8 @@ async def _next_place(
 ) -> tuple[int, int]:
     """Abandon the thread's staged turn and return the next turn's seq and start."""
     turn = schema.turn.c
-    staged = [turn.thread_id == thread.id, turn.state == _STAGED]
-    known = exists().where(
-        turn.agent_id == owner, turn.request_id == request_id, turn.state != _ABANDONED
-    )
+    staged = [turn.thread_id == thread.id, _is_staged]
+    known = exists().where(turn.agent_id == owner, turn.request_id == request_id, _counts)
     found = (
         await connection.execute(
             select(

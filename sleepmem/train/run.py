@@ -20,7 +20,7 @@ from sleepmem.train.tokenizer import save_tokenizer
 
 SAVE_EVERY_S = 60.0
 CURVE_EVERY = 25  # steps between points of the recorded curve
-EVALUATE = 128  # held-out contexts behind a final figure
+EVALUATE = 64  # held-out contexts behind a final figure
 CHECKPOINT = "checkpoint"
 
 Report = Callable[[Progress, float], None]

@@ -15,7 +15,7 @@ class TrainSettings(Value):
     Attributes:
         passes: drawn from for each batch, so that one checkpoint serves every N of them.
         gate: accuracy at the largest of `passes` that opens the next stage.
-        batch: contexts in a step of the last stage; easier stages take more, `tokens` in all.
+        batch: contexts in a step of the last stage; easier stages take more.
     """
 
     task: str
@@ -27,7 +27,7 @@ class TrainSettings(Value):
     clip: float = 1.0
     warmup: int = 50
     final_lr: float = 0.05
-    batch: int = Field(default=32, gt=0)
+    batch: int = Field(default=12, gt=0)
     gate: float = 0.85
     layers: str = "AG"
     hidden_size: int = 128

@@ -1,16 +1,13 @@
 """People tell facts over many windows, the windows are slept on, then they ask.
 
-Held out are combinations: one in ten of the (who, what, value) triples never occurs in training,
-neither told nor asked. Words are not held out; the lists are closed.
+What is held out from training is said in `facts_talk`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
-from zlib import crc32
 
 import torch
 from tokenizers import Tokenizer
@@ -18,60 +15,17 @@ from torch import Tensor
 
 from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.train.tasks import IGNORED, Batch
-from sleepmem.train.tasks.facts_words import ATTRIBUTES, NAMES, Attribute
+from sleepmem.train.tasks.facts_talk import (
+    NOTED,
+    Fact,
+    all_texts,
+    answer,
+    draw_facts,
+    question,
+    statement,
+)
 from sleepmem.train.tokenizer import build_tokenizer
 from sleepmem.types import Message, Role
-
-SELF = ""  # the subject who speaks of himself
-NOTED = "Noted."
-HELD_OUT_SHARE = 10  # one in so many triples
-
-_FIRST_PERSON = {"P": "my", "N": "I"}
-
-
-class Fact(NamedTuple):
-    """`subject` is a name or `SELF`, `attribute` an index, `value` a word."""
-
-    subject: str
-    attribute: int
-    value: str
-
-    @property
-    def is_held_out(self) -> bool:
-        key = f"{self.subject}|{ATTRIBUTES[self.attribute].name}|{self.value}"
-        return crc32(key.encode()) % HELD_OUT_SHARE == 0
-
-
-def statement(fact: Fact, wording: int) -> str:
-    """Return the fact in one of its four wordings."""
-    return _worded(ATTRIBUTES[fact.attribute].statements[wording], fact.subject, fact.value)
-
-
-def question(fact: Fact, wording: int) -> str:
-    """Return one of the three questions whose answer is the fact's value."""
-    return _worded(ATTRIBUTES[fact.attribute].questions[wording], fact.subject, "")
-
-
-def answer(fact: Fact) -> str:
-    return f"{fact.value}."
-
-
-def _worded(wording: str, subject: str, value: str) -> str:
-    slots = _FIRST_PERSON if subject == SELF else {"P": f"{subject}'s", "N": subject}
-    text = re.sub(r"\[(.*?)\|(.*?)\]", r"\2" if subject == SELF else r"\1", wording)
-    text = text.format(V=value, A="an" if value[:1] in "aeiou" else "a", **slots)
-    return text[0].upper() + text[1:]
-
-
-def all_texts() -> Iterator[str]:
-    """Yield texts that together hold every word of the task."""
-    for attribute in ATTRIBUTES:
-        for subject in (SELF, NAMES[0]):
-            yield from (_worded(w, subject, v) for w in attribute.statements for v in ("x", "a"))
-            yield from (_worded(w, subject, "") for w in attribute.questions)
-        yield from (f"a {value}" for value in attribute.values)
-    yield from (f"a {name}'s" for name in NAMES)
-    yield NOTED
 
 
 class Load(NamedTuple):
@@ -99,7 +53,7 @@ class FactsTask:
     window = 512
     n_stages = len(STAGES)
 
-    def __init__(self, n_questions: int = 8) -> None:
+    def __init__(self, n_questions: int = 20) -> None:
         self.n_questions = n_questions
         self._tokenizer = build_tokenizer(all_texts())
         self._chat = ChatTokens(self._tokenizer)
@@ -188,30 +142,6 @@ class FactsTask:
                 self._ids.clear()
             self._ids[key] = self._chat.encode(Message(role=role, content=text))
         return self._ids[key]
-
-
-def draw_facts(rng: Random, n_facts: int, *, held_out: bool) -> list[Fact]:
-    """Draw facts about few or many people, no two on the same (who, what)."""
-    n_subjects = rng.randint(max(1, n_facts // len(ATTRIBUTES) + 1), n_facts + 1)
-    subjects = [*rng.sample(NAMES, n_subjects)]
-    if rng.random() < 0.3:
-        subjects[0] = SELF
-    pairs = [(subject, a) for subject in subjects for a in range(len(ATTRIBUTES))]
-    return [draw_fact(rng, s, a, held_out=held_out) for s, a in rng.sample(pairs, n_facts)]
-
-
-def draw_fact(rng: Random, subject: str, attribute: int, *, held_out: bool) -> Fact:
-    """Draw a value such that the fact is, or is not, among the held-out ones."""
-    values = ATTRIBUTES[attribute].values
-    while True:
-        fact = Fact(subject, attribute, rng.choice(values))
-        if fact.is_held_out == held_out:
-            return fact
-
-
-def candidates(fact: Fact) -> Attribute:
-    """Return the attribute whose values could all answer the question about the fact."""
-    return ATTRIBUTES[fact.attribute]
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,225 @@
+"""`sleepmem demo`: an agent is told facts, sleeps, its process ends; a new process asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, NamedTuple
+
+import click
+
+from sleepmem.cli.options import common, pass_terminal
+from sleepmem.cli.screen import print_table, progress
+from sleepmem.cli.terminal import Terminal
+from sleepmem.errors import SleepmemError
+from sleepmem.train.tasks.facts_talk import (
+    Fact,
+    answer,
+    draw_facts,
+    question,
+    side_of_split,
+    statement,
+)
+
+OWN, OTHER, BLANK = "demo", "demo-other", "demo-blank"
+N_FACTS, N_EPISODES = 24, 8
+
+
+class Told(NamedTuple):
+    """A fact, its wordings, the value that the other agent is told, and when it was told."""
+
+    fact: Fact
+    other: Fact
+    statement: int
+    question: int
+    episode: int  # 1 is the first
+
+
+class Answered(NamedTuple):
+    """A question with what each agent said."""
+
+    told: Told
+    own: str
+    blank: str
+    other: str
+
+    def is_right(self, said: str) -> bool:
+        return bare(said) == bare(answer(self.told.fact))
+
+
+class DemoFailed(SleepmemError):
+    """A process of the demo ended before its time."""
+
+
+@click.command()
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Draws other people and facts."
+)
+@click.option("--passes", type=click.IntRange(min=1), default=4, show_default=True)
+@common
+@pass_terminal
+def demo(terminal: Terminal, seed: int, passes: int) -> None:
+    """Watch an agent learn, sleep, end, wake and answer.
+
+    It is told 24 facts over 8 episodes and sleeps after each. Its process ends. A new process asks
+    for all of them, with an empty KV cache each time: the answers come out of fast weights. Two
+    others are asked the same: a newborn, and an agent that was told other values.
+
+    Starts the agents demo, demo-other and demo-blank over. Same --seed, same people and facts.
+
+    \b
+    Example:
+      sleepmem demo --seed 7
+    """
+    told = draw(seed)
+    plan = plan_of(terminal, told, passes)
+    asyncio.run(start_over(terminal))
+    with progress("told and slept", 2 * N_EPISODES) as step:
+        for _ in steps_of("live", plan):
+            step()
+    with progress("asked in a new process", N_FACTS) as step:
+        answered = []
+        for fact, said in zip(told, steps_of("ask", plan), strict=True):
+            answered.append(Answered(fact, **said["answers"]))
+            step()
+    terminal.write_document(document(seed, answered))
+    if not terminal.as_json:
+        print_answers(seed, answered)
+
+
+def draw(seed: int) -> list[Told]:
+    """Draw facts that training never saw, oldest first; the other agent's values differ."""
+    rng = Random(f"demo {seed}")
+    told = []
+    for number, fact in enumerate(draw_facts(rng, N_FACTS, held_out=True)):
+        others = side_of_split(fact.subject, fact.attribute, held_out=True)
+        other = rng.choice([other for other in others if other != fact])
+        episode = 1 + number * N_EPISODES // N_FACTS
+        told.append(Told(fact, other, rng.randrange(4), rng.randrange(3), episode))
+    return told
+
+
+def plan_of(terminal: Terminal, told: list[Told], passes: int) -> dict[str, Any]:
+    """Return what the processes are given: texts only, and never a value to the one that asks."""
+    settings = terminal.settings()
+
+    def life(which: Callable[[Told], Fact]) -> list[list[str]]:
+        return [
+            [statement(which(t), t.statement) for t in told if t.episode == episode]
+            for episode in range(1, N_EPISODES + 1)
+        ]
+
+    return {
+        "db": settings.database(),
+        "model": settings.model,
+        "data": str(settings.data) if settings.data else None,
+        "passes": passes,
+        "lives": {OWN: life(lambda t: t.fact), OTHER: life(lambda t: t.other)},
+        "asked": {"own": OWN, "blank": BLANK, "other": OTHER},
+        "questions": [question(t.fact, t.question) for t in told],
+    }
+
+
+async def start_over(terminal: Terminal) -> None:
+    """Delete what an earlier demo left."""
+    async with terminal.memory() as memory:
+        for summary in await memory.agents():
+            if summary.agent in (OWN, OTHER, BLANK):
+                await memory.delete_agent(summary.agent)
+
+
+def steps_of(what: str, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Run a process of the demo to its end, yielding the steps that it reports.
+
+    Raises:
+        DemoFailed: it ended with an error.
+    """
+    given = {key: value for key, value in plan.items() if what == "live" or key != "lives"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "sleepmem.cli.demo_process", what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(given))
+        process.stdin.close()
+        for line in process.stdout:
+            step = json.loads(line)
+            if "error" in step:
+                raise DemoFailed(step["error"]["message"], hint=step["error"]["hint"])
+            yield step
+    if process.returncode:
+        raise DemoFailed(f"the process that should {what} ended with code {process.returncode}")
+
+
+def bare(text: str) -> str:
+    """Return a text for comparison: NFC, case folded, without outer space and punctuation."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    is_outer = [not character.isalnum() for character in text]
+    if all(is_outer):
+        return ""
+    return text[is_outer.index(False) : len(text) - is_outer[::-1].index(False)]
+
+
+def accuracy(answered: list[Answered], who: str) -> float:
+    """Return the share of questions to which `own`, `blank` or `other` gave the demo's answer."""
+    return sum(a.is_right(getattr(a, who)) for a in answered) / len(answered)
+
+
+def document(seed: int, answered: list[Answered]) -> dict[str, Any]:
+    """Return the agreed JSON shape."""
+    return {
+        "seed": seed,
+        "accuracy": {who: accuracy(answered, who) for who in ("own", "blank", "other")},
+        "questions": [
+            {
+                "question": question(a.told.fact, a.told.question),
+                "answer": a.own,
+                "expected": answer(a.told.fact),
+                "right": a.is_right(a.own),
+                "sleep_age": sleep_age(a.told),
+                "told": statement(a.told.fact, a.told.statement),
+                "blank": a.blank,
+                "other": a.other,
+                "other_was_told": answer(a.told.other),
+            }
+            for a in answered
+        ],
+    }
+
+
+def sleep_age(told: Told) -> int:
+    """Return how many sleeps the fact has been through."""
+    return N_EPISODES - told.episode + 1
+
+
+def print_answers(seed: int, answered: list[Answered]) -> None:
+    columns = ["question", "answer", "right?", "#sleeps ago", "blank", "other"]
+    rows = [
+        [
+            question(a.told.fact, a.told.question),
+            a.own,
+            "right" if a.is_right(a.own) else f"wrong: {answer(a.told.fact)}",
+            str(sleep_age(a.told)),
+            a.blank,
+            a.other,
+        ]
+        for a in answered
+    ]
+    print_table(columns, rows)
+    meaning = {
+        "own": "its own fast weights",
+        "blank": "blank fast weights",
+        "other": "those of an agent that was told other values",
+    }
+    shares = [f"{accuracy(answered, who):4.0%} with {what}" for who, what in meaning.items()]
+    click.echo(f"\nRight answers to {len(answered)} questions (seed {seed}), guessing is 2.5%:")
+    click.echo("  " + "\n  ".join(shares))
+    click.echo(f"\nIts life, episode by episode: sleepmem replay --agent {OWN} --verify")

@@ -1,0 +1,101 @@
+"""Tampered snapshots are refused before a tensor is made of them."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from sleepmem.errors import FingerprintMismatch, SnapshotCorrupt
+from sleepmem.model.snapshot_bytes import SnapshotFormat
+
+MINE, FOREIGN = "a" * 64, "b" * 64
+
+
+def weights(seed: int = 0) -> tuple[torch.Tensor, ...]:
+    gen = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(1, 2, 4, 3, generator=gen) for _ in range(11))
+
+
+@pytest.fixture(scope="module")
+def fmt() -> SnapshotFormat:
+    return SnapshotFormat(MINE, weights())
+
+
+def test_round_trip_is_bit_exact_and_canonical(fmt: SnapshotFormat) -> None:
+    loaded = fmt.load(fmt.dump(weights(3)))
+    assert all(torch.equal(a, b) for a, b in zip(loaded, weights(3), strict=True))
+    assert fmt.dump(loaded) == fmt.dump(weights(3))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_changed_header_is_refused(fmt: SnapshotFormat, data: st.DataObject) -> None:
+    good = fmt.dump(weights(1))
+    n_header = 8 + int.from_bytes(good[:8], "little")
+    place = data.draw(st.integers(0, n_header - 1))
+    bad = bytearray(good)
+    bad[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises((SnapshotCorrupt, FingerprintMismatch)):
+        fmt.load(bytes(bad))
+
+
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_refused(fmt: SnapshotFormat, data: bytes) -> None:
+    with pytest.raises(SnapshotCorrupt):
+        fmt.load(data)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(fmt: SnapshotFormat, value: float) -> None:
+    bad = weights(2)
+    bad[5][0, 1, 2, 0] = value
+    with pytest.raises(SnapshotCorrupt, match="finite"):
+        fmt.load(fmt.dump(bad))
+
+
+def header_of(header: object, n_bytes: int = 64) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(n_bytes)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 0),
+        header_of([]),
+        header_of({"__metadata__": {"fingerprint": 7}}),
+        header_of({"__metadata__": []}),
+        b"[" * 5000,
+        struct.pack("<Q", 5000) + b"[" * 5000,
+    ],
+)
+def test_hostile_headers_are_refused(fmt: SnapshotFormat, data: bytes) -> None:
+    with pytest.raises(SnapshotCorrupt):
+        fmt.load(data)
+
+
+def test_other_names_shapes_and_dtypes_are_refused(fmt: SnapshotFormat) -> None:
+    named = {f"layers.{i:03d}": w for i, w in enumerate(weights())}
+    renamed = {("../../x" if k.endswith("005") else k): v for k, v in named.items()}
+    for tensors in (
+        renamed,
+        {k: v.double() for k, v in named.items()},
+        {k: v.view(1, 2, 3, 4) for k, v in named.items()},
+        named | {"more": torch.zeros(1)},
+    ):
+        with pytest.raises(SnapshotCorrupt):
+            fmt.load(save(tensors, {"fingerprint": MINE}))
+
+
+def test_a_strangers_snapshot_is_named_as_such(fmt: SnapshotFormat) -> None:
+    stranger = SnapshotFormat(FOREIGN, weights())
+    with pytest.raises(FingerprintMismatch) as caught:
+        fmt.load(stranger.dump(weights()))
+    assert (caught.value.found, caught.value.expected) == (FOREIGN, MINE)

@@ -126,6 +126,23 @@ async def test_policies_wait_for_an_open_tool_call(home: Home) -> None:
         assert (await ana.say(answer)).slept
 
 
+async def test_policy_that_ignores_tool_calls_is_not_asked(home: Home) -> None:
+    class Eager(Never):
+        def decide(self, stats: object) -> SleepReason:  # type: ignore[override]
+            return SleepReason.TOKEN_BUDGET
+
+        def wait_s(self, stats: object) -> float:  # type: ignore[override]
+            return 1.0
+
+    call = Message(role=Role.ASSISTANT, content="", tool_calls=(ToolCall(id="c", name="f"),))
+    async with home.memory(policy=Eager()) as memory:
+        ana = await memory.agent("ana")
+        assert await ana.observe([Message(role=USER, content="look it up"), call]) == ()
+        assert await ana.end_task() is None
+        assert home.clock.n_sleepers == 0
+        assert await ana.observe("never mind")
+
+
 async def test_idle_agent_sleeps_by_itself(home: Home) -> None:
     async with home.memory(policy=Idle(30) & TokenBudget(10)) as memory:
         ana = await memory.agent("ana")

@@ -81,6 +81,11 @@ async def test_system_prompt_is_read_first_and_never_slept_on(home: Home) -> Non
         await other.stats()
         expected = await home.reply_to("ana", "hello", "work")
         assert (await thread.say("hello")).text == expected
+        # also when the thread is awake
+        ana.thread("work", system="be short")
+        await other.stats()
+        expected = await home.reply_to("ana", "hello again", "work")
+        assert (await thread.say("hello again")).text == expected
 
 
 async def test_max_tokens_cuts_the_reply_and_closes_the_message(home: Home) -> None:

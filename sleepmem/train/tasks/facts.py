@@ -67,9 +67,7 @@ class FactsTask:
             stage = rng.randrange(stage)
         load = STAGES[stage]
         n_facts = rng.randint(-(-load.n_facts // 2), load.n_facts)
-        size *= min(
-            4, max(1, STAGES[-1].n_facts // (2 * load.n_facts))
-        )  # steps of about equal work
+        size *= min(8, max(1, STAGES[-1].n_facts // (2 * load.n_facts)))  # of about equal work
         n_windows = rng.randint(1, min(load.n_windows, n_facts))
         return self._batch(rng, size, n_facts, n_windows, held_out=False)
 

@@ -88,8 +88,6 @@ async def _shared(key: Key) -> SleepMemory:
 
     Chat models share it, since two memories would take each agent's lease from each other.
     """
-    if not _open:
-        atexit.register(_close)
     task = _open.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception())):
         memory = SleepMemory(key.db, data=key.data, model=key.model, passes=key.passes)
@@ -98,15 +96,20 @@ async def _shared(key: Key) -> SleepMemory:
     return await asyncio.shield(task)
 
 
-def _close() -> None:
-    Bridge(private_loop()).run(_close_all())
+def close_shared() -> None:
+    """Close the memories that the process shares; whoever needs one opens it again."""
+    if _open:
+        Bridge(private_loop()).run(_close_all())
 
 
 async def _close_all() -> None:
     opened, _ = await asyncio.wait(_open.values(), timeout=CLOSE_S)
-    memories = [task.result() for task in opened if not (task.cancelled() or task.exception())]
     _open.clear()
-    # the interpreter has ended the model's threads by now, of which each memory complains before
-    # it closes its database
+    memories = [task.result() for task in opened if not (task.cancelled() or task.exception())]
+    # at exit the interpreter has ended the models' threads by now, of which each memory complains
+    # before it closes its database
     closing = asyncio.gather(*(memory.aclose() for memory in memories), return_exceptions=True)
     await asyncio.wait_for(closing, CLOSE_S)
+
+
+atexit.register(close_shared)

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sleepmem import SleepChatModel
+from sleepmem.chat.home import close_shared
 from sleepmem.errors import CheckpointNotFound
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _checkpoint() -> None:
+def _checkpoint() -> Iterator[None]:
     from sleepmem.model.checkpoint import checkpoint_folder
 
     try:
         checkpoint_folder("sleepmem/tiny")
     except CheckpointNotFound:
         pytest.skip("installed without its checkpoint")
+    yield
+    close_shared()
 
 
 def test_models_over_one_database_share_its_memory(tmp_path: Path) -> None:

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sleepmem import SleepChatModel
-from sleepmem.chat.home import Key
+from sleepmem.chat.home import Key, close_shared
 from sleepmem.errors import ConfigError, NotFound
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    yield
+    close_shared()
 
 
 def test_what_is_not_given_comes_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,24 @@ class SleepMemory:
         """Return the agents of this database; needs no model."""
         return await self._open_house().log.agents()
 
+    async def delete_agent(self, name: str) -> None:
+        """Delete an agent for good: its log, its branches and its snapshots; needs no model.
+
+        The log goes first, in one transaction; whoever held the agent can no longer write. Bytes
+        of snapshots that a crash leaves behind belong to nobody.
+
+        Raises:
+            AgentNotFound
+        """
+        house = self._open_house()
+        await house.log.delete_agent(name)
+        lease = house.leases.pop(name, None)
+        if lease is not None:
+            lease.is_lost = True
+        house.agents = {key: agent for key, agent in house.agents.items() if key[0] != name}
+        for digest in await house.snapshots.digests(name):
+            await house.snapshots.delete(name, digest)
+
     async def log(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         """Yield an agent's messages, oldest first; needs no model.
 

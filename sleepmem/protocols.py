@@ -162,6 +162,14 @@ class EpisodeLog(Protocol):
 
     async def agents(self) -> list[AgentSummary]: ...
 
+    async def delete_agent(self, agent: str) -> None:
+        """Delete an agent with all its rows, whoever holds it; its snapshots are not touched.
+
+        Raises:
+            AgentNotFound
+        """
+        ...
+
     async def summary(self, agent: str) -> AgentSummary:
         """Return one agent's row without claiming it. Raises AgentNotFound."""
         ...

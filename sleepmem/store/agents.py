@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Table, func, insert, select, update
+from sqlalchemy import Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -75,6 +75,29 @@ async def agents(connection: AsyncConnection) -> list[AgentSummary]:
     summaries = [_summary(row, branches[row.id]) for row in rows]
     # in Python, because databases differ in how they order text
     return sorted(summaries, key=lambda summary: summary.agent)
+
+
+async def delete_agent(connection: AsyncConnection, agent: str) -> None:
+    owner = await agent_id(connection, agent)
+    # a writer that waits for this row finds it gone
+    await connection.execute(
+        select(schema.agent.c.id).where(schema.agent.c.id == owner).with_for_update()
+    )
+    branch, episode = schema.branch, schema.episode
+    await connection.execute(update(branch).where(branch.c.agent_id == owner).values(head=None))
+    episodes = select(episode.c.id).where(episode.c.agent_id == owner)
+    branches = select(branch.c.id).where(branch.c.agent_id == owner)
+    for table, is_its in (
+        (schema.sleep, schema.sleep.c.episode_id.in_(episodes)),
+        (episode, episode.c.agent_id == owner),
+        (schema.message, schema.message.c.agent_id == owner),
+        (schema.turn, schema.turn.c.agent_id == owner),
+        (schema.thread, schema.thread.c.branch_id.in_(branches)),
+        (branch, branch.c.agent_id == owner),
+        (schema.snapshot, schema.snapshot.c.agent_id == owner),
+        (schema.agent, schema.agent.c.id == owner),
+    ):
+        await connection.execute(delete(table).where(is_its))
 
 
 async def summary(connection: AsyncConnection, agent: str) -> AgentSummary:

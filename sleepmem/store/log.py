@@ -72,6 +72,10 @@ class SqlEpisodeLog:
         async with self._reading() as connection:
             return await agents.agents(connection)
 
+    async def delete_agent(self, agent: str) -> None:
+        async with self._writing() as connection:
+            await agents.delete_agent(connection, agent)
+
     async def summary(self, agent: str) -> AgentSummary:
         async with self._reading() as connection:
             return await agents.summary(connection, agent)

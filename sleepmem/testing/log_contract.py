@@ -66,6 +66,28 @@ class AgentContract:
         await new.finish(turn)
         assert await log.head("ana", MAIN) == Head(episode=None, snapshot=None)
 
+    async def test_delete_takes_all_of_an_agent_and_nothing_of_another(
+        self, log: EpisodeLog
+    ) -> None:
+        ana, bob = await Life.born(log, "ana"), await Life.born(log, "bob")
+        for life in (ana, bob):
+            await life.stage(done=True)
+            await life.sleep(stop=3)
+            await life.stage(done=True, request_id="again")
+        before = await entries(log, "bob"), await log.lineage("bob", MAIN)
+        await log.delete_agent("ana")
+        assert [summary.agent for summary in await log.agents()] == ["bob"]
+        assert (await entries(log, "bob"), await log.lineage("bob", MAIN)) == before
+        for attempt in (log.summary("ana"), log.lineage("ana", MAIN), log.delete_agent("ana")):
+            with pytest.raises(AgentNotFound):
+                await attempt
+        with pytest.raises((AgentNotFound, LeaseLost)):
+            await ana.stage()
+        reborn = await Life.born(log, "ana")
+        assert (await log.summary("ana")).n_turns == 0
+        assert (await reborn.stage(done=True, request_id="again")).start == 0
+        await bob.stage(done=True)
+
     async def test_claim_of_an_unknown_agent_is_refused(self, log: EpisodeLog) -> None:
         with pytest.raises(AgentNotFound):
             await log.claim("bob", fingerprint="f", holder="h", create=False, now=BIRTH)

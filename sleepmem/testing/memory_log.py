@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 
 from sleepmem.errors import (
     AgentNotFound,
@@ -74,6 +75,7 @@ class MemoryEpisodeLog:
     def __init__(self) -> None:
         self._agents: dict[str, _Agent] = {}
         self._streams: dict[int, _Stream] = {}
+        self._thread_ids = count(1)
         self._episodes: dict[str, Episode] = {}
         self.attempts: list[SleepReport] = []
 
@@ -92,6 +94,13 @@ class MemoryEpisodeLog:
 
     async def agents(self) -> list[AgentSummary]:
         return [await self.summary(name) for name in sorted(self._agents)]
+
+    async def delete_agent(self, agent: str) -> None:
+        self._agent(agent)
+        del self._agents[agent]
+        self._streams = {k: s for k, s in self._streams.items() if s.thread.agent != agent}
+        self._episodes = {k: e for k, e in self._episodes.items() if e.agent != agent}
+        self.attempts = [attempt for attempt in self.attempts if attempt.agent != agent]
 
     async def summary(self, agent: str) -> AgentSummary:
         found = self._agent(agent)
@@ -119,7 +128,7 @@ class MemoryEpisodeLog:
                     stream.thread = known.model_copy(update={"system": system})
                 return stream.thread
         thread = Thread(
-            id=len(self._streams) + 1, agent=agent, branch=branch, name=name, system=system
+            id=next(self._thread_ids), agent=agent, branch=branch, name=name, system=system
         )
         self._streams[thread.id] = _Stream(thread)
         return thread

@@ -22,8 +22,12 @@ from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.runtime.parts import Defaults, Lease, Parts
 from sleepmem.runtime.replay import episodes_until, verified_episodes
-from sleepmem.testing.memory_log import MemoryEpisodeLog
-from sleepmem.testing.memory_snapshots import MemorySnapshotStore
+from sleepmem.store import (
+    MemoryEpisodeLog,
+    MemorySnapshotStore,
+    SnapshotFiles,
+    open_log,
+)
 from sleepmem.types import (
     MAIN,
     AgentSummary,
@@ -312,7 +316,6 @@ class SleepMemory:
 
     async def _open_store(self, closing: AsyncExitStack) -> tuple[EpisodeLog, SnapshotStore]:
         from sleepmem.settings import Settings, data_folder, database_url
-        from sleepmem.store import SnapshotFiles, open_log
 
         settings = Settings() if self._db is None else None
         db = settings.database() if settings else database_url(self._db or "")

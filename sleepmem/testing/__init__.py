@@ -1,4 +1,4 @@
-"""Shipped twins and contract suites: what every store and model must obey, and fakes that do.
+"""Shipped fakes and contract suites: what every store and model must obey.
 
 The contract suites import pytest and are imported from their own modules.
 """
@@ -7,7 +7,5 @@ from __future__ import annotations
 
 from sleepmem.testing.fake_clock import FakeClock
 from sleepmem.testing.fake_model import FakeSleepLM
-from sleepmem.testing.memory_log import MemoryEpisodeLog
-from sleepmem.testing.memory_snapshots import MemorySnapshotStore
 
-__all__ = ["FakeClock", "FakeSleepLM", "MemoryEpisodeLog", "MemorySnapshotStore"]
+__all__ = ["FakeClock", "FakeSleepLM"]

@@ -26,11 +26,11 @@ EMA = 0.95  # weight of the past in the running accuracy
 
 
 class TrainingDiverged(SleepmemError):
-    """The loss or the gradient is not finite."""
+    """The loss or a gradient is not finite."""
 
-    def __init__(self, step: int, parameter: str) -> None:
+    def __init__(self, step: int, what: str) -> None:
         super().__init__(
-            f"step {step}: the gradient of {parameter} is not finite",
+            f"step {step}: {what} is not finite",
             hint="The last checkpoint before it is kept; resume with a lower --lr.",
         )
 
@@ -114,7 +114,7 @@ def train(
         result = score(lm, batch, passes)
         optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
-        _clip(lm, settings.clip, progress.step)
+        _clip(lm, result.loss, settings.clip, progress.step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, progress.step)
         optimizer.step()
@@ -134,13 +134,15 @@ def _advance(progress: Progress, accuracy: float, gate: float, n_stages: int) ->
         progress.accuracy = gate / 2  # a new stage must earn it anew
 
 
-def _clip(lm: SleepForCausalLM, limit: float, step: int) -> None:
+def _clip(lm: SleepForCausalLM, loss: Tensor, limit: float, step: int) -> None:
+    """Bound the norm of the gradient; refuse a step that would spoil the weights."""
     norm = torch.nn.utils.clip_grad_norm_(lm.parameters(), limit)
-    if not bool(torch.isfinite(norm)):
-        for name, parameter in lm.named_parameters():
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                raise TrainingDiverged(step, name)
-        raise TrainingDiverged(step, "all parameters together")
+    if bool(torch.isfinite(norm)) and bool(torch.isfinite(loss)):
+        return
+    for name, parameter in lm.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            raise TrainingDiverged(step, f"the gradient of {name}")
+    raise TrainingDiverged(step, "the loss")
 
 
 def n_token_passes(batch: Batch, passes: int) -> int:

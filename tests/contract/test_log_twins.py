@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from sleepmem.errors import SleepmemError
 from sleepmem.protocols import EpisodeLog
-from sleepmem.store import open_log
+from sleepmem.store import MemoryEpisodeLog, open_log
 from sleepmem.store.migrate import upgrade
-from sleepmem.testing import MemoryEpisodeLog
 from sleepmem.testing.life import Life
 from sleepmem.types import MAIN, Head, Turn, TurnState
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sleepmem.testing import MemoryEpisodeLog
+from sleepmem.store import MemoryEpisodeLog
 from sleepmem.testing.log_contract import EpisodeLogContract
 
 

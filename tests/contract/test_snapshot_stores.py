@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepmem.store import SnapshotFiles
-from sleepmem.testing import MemorySnapshotStore
+from sleepmem.store import MemorySnapshotStore, SnapshotFiles
 from sleepmem.testing.snapshot_contract import SnapshotStoreContract
 
 

@@ -13,9 +13,9 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from sleepmem import SleepChatModel, SleepMemory
 from sleepmem.chat.bridge import Bridge, private_loop
 from sleepmem.protocols import SleepLM
+from sleepmem.store.memory_log import MemoryEpisodeLog
+from sleepmem.store.memory_snapshots import MemorySnapshotStore
 from sleepmem.testing.fake_model import FakeSleepLM
-from sleepmem.testing.memory_log import MemoryEpisodeLog
-from sleepmem.testing.memory_snapshots import MemorySnapshotStore
 
 
 @pytest.fixture(scope="module")

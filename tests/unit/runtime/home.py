@@ -11,7 +11,8 @@ from typing import Any
 
 from sleepmem.memory import SleepMemory
 from sleepmem.protocols import FastWeights
-from sleepmem.testing import FakeClock, FakeSleepLM, MemoryEpisodeLog, MemorySnapshotStore
+from sleepmem.store import MemoryEpisodeLog, MemorySnapshotStore
+from sleepmem.testing import FakeClock, FakeSleepLM
 from sleepmem.types import Message, Role, Sampling
 
 Hook = Callable[[str, str], Awaitable[None]]  # (method, "before" or "after")

@@ -122,9 +122,14 @@ def test_other_settings_do_not_resume(tmp_path: Path) -> None:
         run(settings(steps=4, lr=0.5), tmp_path, silent)
 
 
-def test_a_gradient_that_is_not_finite_stops_and_names_step_and_parameter(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"step 0: the gradient of "):
+def test_a_batch_without_answers_stops_and_names_the_step(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match="step 0: the loss is not finite"):
         run(settings(task="broken"), tmp_path, silent)
+
+
+def test_a_gradient_that_is_not_finite_stops_and_names_step_and_parameter(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"step 1: the gradient of model\.\S+ is not finite"):
+        run(settings(lr=1e30, warmup=1), tmp_path, silent)
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

@@ -1,7 +1,7 @@
-"""The episode log in plain Python, for tests; the slow, obvious version that judges the SQL one.
+"""The episode log in plain Python: the slow, obvious version that judges the SQL one.
 
-No method awaits anything, so each one is a transaction by nature. `aclose` keeps the data: opening
-a second memory over the same object is a restart.
+Ephemeral agents live on it. No method awaits anything, so each one is a transaction by nature.
+`aclose` keeps the data: opening a second memory over the same object is a restart.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ class Row:
         ratio: value / reference.
         goal: the bound that `ratio`, or else `value`, must keep; None is no goal.
         holds: whether it does; None without a goal.
+        lowest, highest: the spread of `value` over repetitions, if it is a mean of some.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Row:
     ratio: float | None = None
     goal: float | None = None
     holds: bool | None = None
+    lowest: float | None = None
+    highest: float | None = None
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,4 +44,7 @@ def run_benchmark(name: str, model: str, seed: int, report: Report) -> list[Row]
     return rows
 
 
-BENCHMARKS = {"wake": "sleepmem.bench.wake:wake"}
+BENCHMARKS = {
+    "recall": "sleepmem.bench.recall:recall",
+    "wake": "sleepmem.bench.wake:wake",
+}

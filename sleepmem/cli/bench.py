@@ -34,7 +34,7 @@ def bench(terminal: Terminal, name: str, seed: int) -> None:
         {"bench": name, "environment": environment(), "rows": [row.document() for row in rows]}
     )
     if not terminal.as_json:
-        columns = ["what", "#value", "unit", "#reference", "#ratio", "#goal", "holds"]
+        columns = ["what", "#value", "unit", "spread", "#reference", "#ratio", "#goal", "holds"]
         print_table(columns, [_cells(row) for row in rows])
     if any(row.holds is False for row in rows):
         click.get_current_context().exit(1)
@@ -47,7 +47,8 @@ def _cells(row: Row) -> list[str]:
     holds = {True: "yes", False: "no", None: ""}[row.holds]
     figures = (shown(row.reference), shown(row.ratio), shown(row.goal))
     value = str(int(row.value)) if row.value == int(row.value) else shown(row.value)
-    return [row.name, value, row.unit, *figures, holds]
+    spread = "" if row.lowest is None else f"{shown(row.lowest)} to {shown(row.highest)}"
+    return [row.name, value, row.unit, spread, *figures, holds]
 
 
 @contextmanager

@@ -6,9 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
-from random import Random
 from typing import Any, NamedTuple
 
 import click
@@ -17,39 +15,19 @@ from sleepmem.cli.options import common, pass_terminal
 from sleepmem.cli.screen import print_table, progress
 from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import SleepmemError
-from sleepmem.train.tasks.facts_talk import (
-    Fact,
-    answer,
-    draw_facts,
-    question,
-    side_of_split,
-    statement,
-)
+from sleepmem.train.tasks.facts_life import N_CANDIDATES, N_EPISODES, N_FACTS, Told, draw_life
+from sleepmem.train.tasks.facts_talk import answer
 
 OWN, OTHER, BLANK = "demo", "demo-other", "demo-blank"
-N_FACTS, N_EPISODES = 24, 8
-
-
-class Told(NamedTuple):
-    """A fact, its wordings, the value that the other agent is told, and when it was told."""
-
-    fact: Fact
-    other: Fact
-    statement: int
-    question: int
-    episode: int  # 1 is the first
 
 
 class Answered(NamedTuple):
-    """A question with what each agent said."""
+    """A fact with what each agent said when it was asked for."""
 
     told: Told
     own: str
     blank: str
     other: str
-
-    def is_right(self, said: str) -> bool:
-        return bare(said) == bare(answer(self.told.fact))
 
 
 class DemoFailed(SleepmemError):
@@ -76,7 +54,7 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
     Example:
       sleepmem demo --seed 7
     """
-    told = draw(seed)
+    told = draw_life(seed)
     plan = plan_of(terminal, told, passes)
     asyncio.run(start_over(terminal))
     with progress("told and slept", 2 * N_EPISODES) as step:
@@ -92,25 +70,13 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
         print_answers(seed, answered)
 
 
-def draw(seed: int) -> list[Told]:
-    """Draw facts that training never saw, oldest first; the other agent's values differ."""
-    rng = Random(f"demo {seed}")
-    told = []
-    for number, fact in enumerate(draw_facts(rng, N_FACTS, held_out=True)):
-        others = side_of_split(fact.subject, fact.attribute, held_out=True)
-        other = rng.choice([other for other in others if other != fact])
-        episode = 1 + number * N_EPISODES // N_FACTS
-        told.append(Told(fact, other, rng.randrange(4), rng.randrange(3), episode))
-    return told
-
-
 def plan_of(terminal: Terminal, told: list[Told], passes: int) -> dict[str, Any]:
     """Return what the processes are given: texts only, and never a value to the one that asks."""
     settings = terminal.settings()
 
-    def life(which: Callable[[Told], Fact]) -> list[list[str]]:
+    def life(worded: Callable[[Told], str]) -> list[list[str]]:
         return [
-            [statement(which(t), t.statement) for t in told if t.episode == episode]
+            [worded(t) for t in told if t.episode == episode]
             for episode in range(1, N_EPISODES + 1)
         ]
 
@@ -119,9 +85,9 @@ def plan_of(terminal: Terminal, told: list[Told], passes: int) -> dict[str, Any]
         "model": settings.model,
         "data": str(settings.data) if settings.data else None,
         "passes": passes,
-        "lives": {OWN: life(lambda t: t.fact), OTHER: life(lambda t: t.other)},
+        "lives": {OWN: life(lambda t: t.statement), OTHER: life(lambda t: t.other_statement)},
         "asked": {"own": OWN, "blank": BLANK, "other": OTHER},
-        "questions": [question(t.fact, t.question) for t in told],
+        "questions": [t.question for t in told],
     }
 
 
@@ -159,18 +125,9 @@ def steps_of(what: str, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         raise DemoFailed(f"the process that should {what} ended with code {process.returncode}")
 
 
-def bare(text: str) -> str:
-    """Return a text for comparison: NFC, case folded, without outer space and punctuation."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    is_outer = [not character.isalnum() for character in text]
-    if all(is_outer):
-        return ""
-    return text[is_outer.index(False) : len(text) - is_outer[::-1].index(False)]
-
-
 def accuracy(answered: list[Answered], who: str) -> float:
     """Return the share of questions to which `own`, `blank` or `other` gave the demo's answer."""
-    return sum(a.is_right(getattr(a, who)) for a in answered) / len(answered)
+    return sum(a.told.is_answered_by(getattr(a, who)) for a in answered) / len(answered)
 
 
 def document(seed: int, answered: list[Answered]) -> dict[str, Any]:
@@ -180,12 +137,12 @@ def document(seed: int, answered: list[Answered]) -> dict[str, Any]:
         "accuracy": {who: accuracy(answered, who) for who in ("own", "blank", "other")},
         "questions": [
             {
-                "question": question(a.told.fact, a.told.question),
+                "question": a.told.question,
                 "answer": a.own,
-                "expected": answer(a.told.fact),
-                "right": a.is_right(a.own),
-                "sleep_age": sleep_age(a.told),
-                "told": statement(a.told.fact, a.told.statement),
+                "expected": a.told.answer,
+                "right": a.told.is_answered_by(a.own),
+                "sleep_age": a.told.sleep_age,
+                "told": a.told.statement,
                 "blank": a.blank,
                 "other": a.other,
                 "other_was_told": answer(a.told.other),
@@ -195,19 +152,14 @@ def document(seed: int, answered: list[Answered]) -> dict[str, Any]:
     }
 
 
-def sleep_age(told: Told) -> int:
-    """Return how many sleeps the fact has been through."""
-    return N_EPISODES - told.episode + 1
-
-
 def print_answers(seed: int, answered: list[Answered]) -> None:
     columns = ["question", "answer", "right?", "#sleeps ago", "blank", "other"]
     rows = [
         [
-            question(a.told.fact, a.told.question),
+            a.told.question,
             a.own,
-            "right" if a.is_right(a.own) else f"wrong: {answer(a.told.fact)}",
-            str(sleep_age(a.told)),
+            "right" if a.told.is_answered_by(a.own) else f"wrong: {a.told.answer}",
+            str(a.told.sleep_age),
             a.blank,
             a.other,
         ]
@@ -220,6 +172,9 @@ def print_answers(seed: int, answered: list[Answered]) -> None:
         "other": "those of an agent that was told other values",
     }
     shares = [f"{accuracy(answered, who):4.0%} with {what}" for who, what in meaning.items()]
-    click.echo(f"\nRight answers to {len(answered)} questions (seed {seed}), guessing is 2.5%:")
+    click.echo(
+        f"\nRight answers to {len(answered)} questions (seed {seed}), guessing is "
+        f"{1 / N_CANDIDATES:.1%}:"
+    )
     click.echo("  " + "\n  ".join(shares))
     click.echo(f"\nIts life, episode by episode: sleepmem replay --agent {OWN} --verify")

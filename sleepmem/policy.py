@@ -10,14 +10,17 @@ fit makes the runtime sleep, whatever the policy says.
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import inf
 
-from pydantic import Field
+from pydantic import ConfigDict, SkipValidation
 
+from sleepmem.errors import ConfigError
+from sleepmem.protocols import SleepPolicy
 from sleepmem.types import EpisodeStats, SleepReason, Value
 
 
 class Policy(Value):
-    """Base of the policies that come with sleepmem; a protocol member without it composes too."""
+    """Base of the policies that come with sleepmem; any other `SleepPolicy` composes with them."""
 
     @abstractmethod
     def fires(self, stats: EpisodeStats) -> SleepReason | None:
@@ -31,11 +34,17 @@ class Policy(Value):
         """Return the seconds after which it may decide otherwise without a new turn, or None."""
         return None
 
-    def __or__(self, other: Policy) -> Policy:
+    def __or__(self, other: SleepPolicy) -> Policy:
         return AnyOf(members=(self, other))
 
-    def __and__(self, other: Policy) -> Policy:
+    def __ror__(self, other: SleepPolicy) -> Policy:
+        return AnyOf(members=(other, self))
+
+    def __and__(self, other: SleepPolicy) -> Policy:
         return AllOf(members=(self, other))
+
+    def __rand__(self, other: SleepPolicy) -> Policy:
+        return AllOf(members=(other, self))
 
 
 class TokenBudget(Policy):
@@ -43,13 +52,20 @@ class TokenBudget(Policy):
 
     Args:
         n_tokens: a count of tokens if an int, a share of the window in (0, 1] if a float.
+
+    Raises:
+        ConfigError: neither of these.
     """
 
-    n_tokens: int | float = Field(gt=0)
+    n_tokens: int | float
 
     def __init__(self, n_tokens: int | float) -> None:
-        if isinstance(n_tokens, float) and n_tokens > 1:
-            raise ValueError(f"a share of the window is at most 1.0, not {n_tokens}")
+        is_count = isinstance(n_tokens, int) and not isinstance(n_tokens, bool) and n_tokens > 0
+        if not is_count and not (isinstance(n_tokens, float) and 0 < n_tokens <= 1):
+            raise ConfigError(
+                f"a token budget cannot be {n_tokens!r}",
+                hint="Give a count of tokens from 1 on, or a share of the window as in 0.75.",
+            )
         super().__init__(n_tokens=n_tokens)  # type: ignore[call-arg]  # a field of this class
 
     def fires(self, stats: EpisodeStats) -> SleepReason | None:
@@ -66,11 +82,19 @@ class TaskBoundary(Policy):
 
 
 class Idle(Policy):
-    """Sleep when nothing was said for `seconds`."""
+    """Sleep when nothing was said for `seconds`.
 
-    seconds: float = Field(gt=0)
+    Raises:
+        ConfigError: not a number above 0.
+    """
+
+    seconds: float
 
     def __init__(self, seconds: float) -> None:
+        if not isinstance(seconds, int | float) or not 0 < seconds < inf:
+            raise ConfigError(
+                f"an agent cannot be idle for {seconds!r} s", hint="Give a number above 0."
+            )
         super().__init__(seconds=seconds)  # type: ignore[call-arg]  # a field of this class
 
     def fires(self, stats: EpisodeStats) -> SleepReason | None:
@@ -82,7 +106,10 @@ class Idle(Policy):
 
 
 class _Members(Policy):
-    members: tuple[Policy, ...]
+    # any object may be a policy, and pydantic cannot look into it
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    members: tuple[SkipValidation[SleepPolicy], ...]
 
     def wait_s(self, stats: EpisodeStats) -> float | None:
         waits = [wait for member in self.members if (wait := member.wait_s(stats)) is not None]
@@ -93,7 +120,7 @@ class AnyOf(_Members):
     """Sleep when one of the members would."""
 
     def fires(self, stats: EpisodeStats) -> SleepReason | None:
-        reasons = (member.fires(stats) for member in self.members)
+        reasons = (member.decide(stats) for member in self.members)
         return next((reason for reason in reasons if reason), None)
 
 
@@ -101,5 +128,5 @@ class AllOf(_Members):
     """Sleep when all of the members would; the first one's reason is given."""
 
     def fires(self, stats: EpisodeStats) -> SleepReason | None:
-        reasons = [member.fires(stats) for member in self.members]
+        reasons = [member.decide(stats) for member in self.members]
         return reasons[0] if all(reasons) else None

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from sleepmem.errors import ConfigError
 from sleepmem.policy import Idle, Policy, TaskBoundary, TokenBudget
 from sleepmem.types import EpisodeStats, SleepReason
 
@@ -76,12 +78,36 @@ def test_reasons() -> None:
     assert (TaskBoundary() | TokenBudget(1)).decide(stats) is SleepReason.TASK_BOUNDARY
 
 
-@pytest.mark.parametrize("make", [lambda: TokenBudget(0), lambda: TokenBudget(-1), lambda: Idle(0)])
-def test_numbers_must_be_positive(make: object) -> None:
-    with pytest.raises(ValidationError):
-        make()  # type: ignore[operator]
+@pytest.mark.parametrize("n_tokens", [0, -1, 1.5, 0.0, float("nan"), True, "384"])
+def test_budget_that_can_never_work_is_refused_in_one_line(n_tokens: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TokenBudget(n_tokens)
+    assert "\n" not in str(caught.value)
 
 
-def test_share_is_at_most_the_whole() -> None:
-    with pytest.raises(ValueError, match="share"):
-        TokenBudget(1.5)
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), "30"])
+def test_idle_time_that_can_never_work_is_refused(seconds: Any) -> None:
+    with pytest.raises(ConfigError):
+        Idle(seconds)
+
+
+class Curious:
+    """A policy of somebody else's."""
+
+    def decide(self, stats: EpisodeStats) -> SleepReason | None:
+        return SleepReason.ASKED if stats.n_turns else None
+
+    def wait_s(self, stats: EpisodeStats) -> float | None:
+        return 7.0
+
+
+def test_policy_without_our_base_composes() -> None:
+    quiet = EpisodeStats(n_tokens=400, n_turns=0, window=512, idle_s=1)
+    talked = quiet.model_copy(update={"n_turns": 1})
+    for either in (Curious() | TaskBoundary(), TaskBoundary() | Curious()):
+        assert either.decide(talked) is SleepReason.ASKED
+        assert either.decide(quiet) is None
+    for both in (Curious() & TokenBudget(400), TokenBudget(400) & Curious()):
+        assert both.decide(talked) is not None
+        assert both.decide(quiet) is None
+    assert (Curious() | Idle(5)).wait_s(quiet) == 4

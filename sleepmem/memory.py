@@ -189,9 +189,7 @@ class SleepMemory:
         """
         _check_address(name)
         house = self._open_house()
-        if not create:
-            await house.log.summary(name)
-        if branch != MAIN:
+        if not create or branch != MAIN:
             await house.log.head(name, branch)
         parts = await house.parts()
         async with house.claiming:

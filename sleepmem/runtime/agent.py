@@ -16,6 +16,7 @@ from sleepmem.runtime.window import cut_behind
 from sleepmem.types import (
     MAIN,
     EpisodeStats,
+    Outcome,
     Reply,
     Sampling,
     SleepPlan,
@@ -109,6 +110,9 @@ class AgentThread:
     async def sleep(self, *, passes: int | None = None, force: bool = False) -> SleepReport:
         """Sleep on the open episode now, and report what really happened.
 
+        An import that was cut short may have left more than a window: it is slept in pieces, and
+        the report is of the last one.
+
         Args:
             passes: the paper's N; None takes the memory's default.
             force: accept any retention, and any length from one token on.
@@ -117,12 +121,12 @@ class AgentThread:
         defaults = live.parts.defaults
         passes = at_least_one("passes", defaults.passes if passes is None else passes)
         floor = None if force else defaults.retention_floor
+        last: SleepReport | None = None
         async with live.turn() as row:
             while True:
                 standing = await live.stand(row)
-                room = live.parts.lm.window - len(standing.before)
-                # an episode that was imported and not slept on may be longer than the window
-                cut = cut_behind(None, 0)(standing.open, room)
+                # what is read before an episode takes no room in a sleep
+                cut = cut_behind(None, 0)(standing.open, live.parts.lm.window)
                 wish = Wish(
                     reason=SleepReason.ASKED if cut is None else SleepReason.WINDOW,
                     passes=passes,
@@ -130,9 +134,12 @@ class AgentThread:
                     floor=floor,
                     min_tokens=1 if force or cut is not None else defaults.min_tokens,
                 )
-                result = await live.sleep(row, wish)
-                if cut is None or not result.slept:
-                    return result.report
+                report = (await live.sleep(row, wish)).report
+                if last and report.outcome is Outcome.NOTHING_TO_DO:
+                    return last
+                last = report
+                if cut is None or report.outcome is not Outcome.SLEPT:
+                    return report
 
     async def plan(self, *, passes: int | None = None) -> SleepPlan:
         """Return what `sleep` would do now; changes nothing."""
@@ -167,7 +174,7 @@ class AgentThread:
             reports: list[SleepReport] = []
             standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
             asked = await live.ask_policy(row, live.stats(standing, task_ended=True))
-            if asked:
+            if asked and not (reports and asked.report.outcome is Outcome.NOTHING_TO_DO):
                 reports.append(asked.report)
             return reports[-1] if reports else None
 

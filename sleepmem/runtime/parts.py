@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
@@ -38,6 +39,10 @@ class Defaults:
     def __post_init__(self) -> None:
         for name in ("passes", "max_tokens", "min_tokens", "resident"):
             at_least_one(name, getattr(self, name))
+        floor = self.retention_floor
+        is_number = isinstance(floor, int | float) and not isinstance(floor, bool)
+        if floor is not None and not (is_number and isfinite(floor)):
+            raise ConfigError(f"retention_floor must be a number or None, not {floor!r}")
 
 
 def at_least_one(name: str, value: int) -> int:

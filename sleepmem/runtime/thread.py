@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sleepmem.errors import MemoryFull
+from sleepmem.errors import MemoryFull, WindowExceeded
 from sleepmem.protocols import WakeState
 from sleepmem.runtime.awake import Awake, Standing
 from sleepmem.runtime.incoming import checked_text, last_call, open_calls
@@ -158,13 +158,17 @@ class LiveThread:
             cut_at: gives the position at which the next episode must end.
 
         Raises:
+            WindowExceeded: system prompt and `reserve` leave no room for a single token.
             MemoryFull: the sleep was rejected, also with doubled passes.
             HeadMoved: the head moved during the sleep.
             SleepmemError: the sleep failed.
         """
         while True:
             standing = await self.stand(row, reserve)
-            cut = cut_at(standing.open, self.parts.lm.window - len(standing.before))
+            window, n_taken = self.parts.lm.window, len(standing.system_ids) + reserve
+            if n_taken >= window:
+                raise WindowExceeded(n_taken, window)
+            cut = cut_at(standing.open, window - len(standing.before))
             if cut is None:
                 return standing
             await self._sleep_for_room(row, standing.open.start, cut, reports)

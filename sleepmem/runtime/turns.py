@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sleepmem.errors import Conflict, LeaseLost, SleepmemError, WindowExceeded
+from sleepmem.errors import Conflict, LeaseLost, SleepmemError
 from sleepmem.protocols import SleepLM
 from sleepmem.runtime.sleeper import Attempt
 from sleepmem.runtime.speech import Speech
@@ -56,7 +56,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
         reports: list[SleepReport] = []
         reserve = len(prefix) + ask.max_tokens + 1  # the id that closes a reply cut short
         if turn is None:
-            messages = await _encoded(thread, row, ask.messages, reserve)
+            messages = await _encoded(thread, ask.messages)
             coming = cut_before(_n_tokens(messages), reserve)
             await thread.make_room(row, reports, reserve, coming)
             turn = await _stage(thread, row, messages, request_id=ask.request_id)
@@ -99,7 +99,7 @@ async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[Sl
     are committed, a sleep that does not succeed is only told.
     """
     async with thread.turn() as row:
-        encoded = await _encoded(thread, row, messages, 0)
+        encoded = await _encoded(thread, messages)
         reports: list[SleepReport] = []
         await thread.make_room(row, reports, 0, cut_before(_n_tokens(encoded), 0))
         turn = await _stage(thread, row, encoded, done=True)
@@ -144,15 +144,9 @@ def _told_again(thread: LiveThread, turn: Turn, n_prefix: int) -> list[str | Rep
     return [reply.content, told] if reply.content else [told]
 
 
-async def _encoded(
-    thread: LiveThread, row: Thread, messages: tuple[Message, ...], reserve: int
-) -> list[LoggedMessage]:
-    """Return the messages with their ids. Raises WindowExceeded if none could ever be read."""
-    lm = thread.parts.lm
-    n_taken = len(await thread.system_ids(row)) + reserve
-    if n_taken >= lm.window:
-        raise WindowExceeded(n_taken, lm.window)
-    return await thread.parts.engine.run(_encode, lm, messages)
+async def _encoded(thread: LiveThread, messages: tuple[Message, ...]) -> list[LoggedMessage]:
+    """Return the messages with their ids."""
+    return await thread.parts.engine.run(_encode, thread.parts.lm, messages)
 
 
 def _encode(lm: SleepLM, messages: tuple[Message, ...]) -> list[LoggedMessage]:
@@ -195,13 +189,17 @@ def _unslept(turn: Turn, start: int) -> tuple[int, ...]:
 
 
 async def _after(thread: LiveThread, row: Thread, stats: EpisodeStats) -> list[SleepReport]:
-    """Ask the policy once the turn is durable; from here on no error may hide the turn."""
+    """Ask the policy once the turn is durable; no trouble with its sleep may hide the turn."""
     try:
         asked: Attempt | None = await thread.ask_policy(row, stats)
     except LeaseLost:
         # the turn was committed under our claim; the next write says that the claim is gone
         thread.lease.is_lost = True
         log.warning("agent was claimed elsewhere", extra={"agent": row.agent})
+        return []
+    except SleepmemError:
+        # another sleep of the branch takes too long, or the memory is being closed
+        log.warning("no sleep after the turn", extra={"agent": row.agent}, exc_info=True)
         return []
     return [asked.report] if asked else []
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from home import Home, Hooked
 
-from sleepmem.errors import Conflict
+from sleepmem.errors import Conflict, WindowExceeded
 
 
 async def test_done_request_returns_the_stored_reply(home: Home) -> None:
@@ -115,3 +115,18 @@ async def test_same_request_made_at_once_is_lived_once(home: Home) -> None:
         replies = await asyncio.gather(*(ana.say("hello", request_id="r1") for _ in range(4)))
         assert len({reply.node_id for reply in replies}) == 1
         assert (await ana.stats()).n_turns == 1
+
+
+async def test_resume_with_more_tokens_than_the_window_holds_is_refused_and_stays_staged(
+    home: Home,
+) -> None:
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        stream = ana.stream("hello", request_id="r1")
+        await anext(stream)
+        await stream.aclose()
+        with pytest.raises(WindowExceeded):
+            await ana.say("hello", request_id="r1", max_tokens=home.lm.window)
+        assert (await ana.say("hello", request_id="r1")).text
+    assert home.log.attempts == []
+    assert await home.contents("ana", "abandoned") == []

@@ -24,6 +24,7 @@ from sleepmem.train.tasks.facts_talk import (
     question,
     statement,
 )
+from sleepmem.train.tasks.facts_words import ATTRIBUTES
 from sleepmem.train.tokenizer import build_tokenizer
 from sleepmem.types import Message, Role
 
@@ -82,7 +83,8 @@ class FactsTask:
         is_noted, n_before = rng.random() < 0.6, rng.choice((0, 0, 0, 0, 1, 2))
         cuts = sorted(rng.sample(range(1, n_facts), n_windows - 1))  # ragged windows
         for _ in range(size):
-            facts = draw_facts(rng, n_facts, held_out=held_out)
+            n_attributes = len(ATTRIBUTES) if held_out else rng.randint(1, len(ATTRIBUTES))
+            facts = draw_facts(rng, n_facts, held_out=held_out, n_attributes=n_attributes)
             for i, (a, b) in enumerate(zip([0, *cuts], [*cuts, n_facts], strict=True)):
                 windows[i].append(self._told(rng, facts[a:b], is_noted=is_noted))
             questions.append(self._asked(rng, facts, 0 if held_out else n_before, held_out))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -67,21 +68,31 @@ def all_texts() -> Iterator[str]:
     yield NOTED
 
 
-def draw_facts(rng: Random, n_facts: int, *, held_out: bool) -> list[Fact]:
-    """Draw facts about few or many people, no two on the same (who, what)."""
-    n_subjects = rng.randint(n_facts // len(ATTRIBUTES) + 1, n_facts + 1)
+def draw_facts(
+    rng: Random, n_facts: int, *, held_out: bool, n_attributes: int = len(ATTRIBUTES)
+) -> list[Fact]:
+    """Draw facts about few or many people, no two on the same (who, what).
+
+    Args:
+        n_attributes: how many different things are said; with one, only the name tells apart.
+    """
+    attributes = rng.sample(range(len(ATTRIBUTES)), n_attributes)
+    n_subjects = rng.randint(n_facts // n_attributes + 1, n_facts + 1)
     subjects = [*rng.sample(NAMES, n_subjects)]
     if rng.random() < 0.3:
         subjects[0] = SELF
-    pairs = [(subject, a) for subject in subjects for a in range(len(ATTRIBUTES))]
+    pairs = [(subject, a) for subject in subjects for a in attributes]
     rng.shuffle(pairs)
     sides = (side_of_split(subject, a, held_out=held_out) for subject, a in pairs)
     # a few pairs have no two held-out values to choose from
     facts = [rng.choice(side) for side in islice((s for s in sides if len(s) > 1), n_facts)]
-    return facts if len(facts) == n_facts else draw_facts(rng, n_facts, held_out=held_out)
+    if len(facts) < n_facts:
+        return draw_facts(rng, n_facts, held_out=held_out, n_attributes=n_attributes)
+    return facts
 
 
-def side_of_split(subject: str, attribute: int, *, held_out: bool) -> list[Fact]:
+@cache
+def side_of_split(subject: str, attribute: int, *, held_out: bool) -> tuple[Fact, ...]:
     """Return the facts on (who, what) that are, or are not, held out; possibly none."""
     facts = (Fact(subject, attribute, value) for value in ATTRIBUTES[attribute].values)
-    return [fact for fact in facts if fact.is_held_out == held_out]
+    return tuple(fact for fact in facts if fact.is_held_out == held_out)

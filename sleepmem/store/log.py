@@ -7,9 +7,10 @@ Here transactions begin and end and drivers' errors become ours; the statements 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
 from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -30,6 +31,9 @@ from sleepmem.types import (
     Thread,
     Turn,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PAGE = 500  # messages; each page of a life is a short transaction of its own
 
@@ -56,6 +60,7 @@ class SqlEpisodeLog:
         self._reader = reading(engine)
         self._name = database_name(engine.url)
         self._is_open = True
+        self._running: set[asyncio.Task[Any]] = set()
         # SQLite has one writer at a time: waiting here is fair, waiting in SQLite is polling
         is_sqlite = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock() if is_sqlite else nullcontext()
@@ -63,46 +68,37 @@ class SqlEpisodeLog:
     async def claim(
         self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
     ) -> int:
-        async with self._writing() as connection:
-            return await agents.claim(
-                connection, agent, fingerprint=fingerprint, holder=holder, create=create, now=now
-            )
+        return await self._write(
+            agents.claim, agent, fingerprint=fingerprint, holder=holder, create=create, now=now
+        )
 
     async def agents(self) -> list[AgentSummary]:
-        async with self._reading() as connection:
-            return await agents.agents(connection)
+        return await self._read(agents.agents)
 
     async def delete_agent(self, agent: str) -> None:
-        async with self._writing() as connection:
-            await agents.delete_agent(connection, agent)
+        await self._write(agents.delete_agent, agent)
 
     async def summary(self, agent: str) -> AgentSummary:
-        async with self._reading() as connection:
-            return await agents.summary(connection, agent)
+        return await self._read(agents.summary, agent)
 
     async def thread(
         self, agent: str, epoch: int, *, branch: str, name: str, system: str | None
     ) -> Thread:
-        async with self._writing() as connection:
-            return await agents.thread(
-                connection, agent, epoch, branch=branch, name=name, system=system
-            )
+        return await self._write(
+            agents.thread, agent, epoch, branch=branch, name=name, system=system
+        )
 
     async def threads(self, agent: str) -> list[Thread]:
-        async with self._reading() as connection:
-            return await agents.threads(connection, agent)
+        return await self._read(agents.threads, agent)
 
     async def head(self, agent: str, branch: str) -> Head:
-        async with self._reading() as connection:
-            return await agents.head(connection, agent, branch)
+        return await self._read(agents.head, agent, branch)
 
     async def open_episode(self, thread: Thread) -> OpenEpisode:
-        async with self._reading() as connection:
-            return await episodes.open_episode(connection, thread)
+        return await self._read(episodes.open_episode, thread)
 
     async def turn_of_request(self, agent: str, request_id: str) -> Turn | None:
-        async with self._reading() as connection:
-            return await turns.turn_of_request(connection, agent, request_id)
+        return await self._read(turns.turn_of_request, agent, request_id)
 
     async def stage(
         self,
@@ -114,16 +110,14 @@ class SqlEpisodeLog:
         done: bool,
         now: datetime,
     ) -> Turn:
-        async with self._writing() as connection:
-            return await turns.stage(
-                connection, thread, epoch, messages, request_id=request_id, done=done, now=now
-            )
+        return await self._write(
+            turns.stage, thread, epoch, messages, request_id=request_id, done=done, now=now
+        )
 
     async def finish(
         self, turn: Turn, epoch: int, reply: LoggedMessage, finish_reason: FinishReason
     ) -> Turn:
-        async with self._writing() as connection:
-            return await turns.finish(connection, turn, epoch, reply, finish_reason)
+        return await self._write(turns.finish, turn, epoch, reply, finish_reason)
 
     async def commit_sleep(
         self,
@@ -137,18 +131,17 @@ class SqlEpisodeLog:
         woke_from: str | None,
         now: datetime,
     ) -> None:
-        async with self._writing() as connection:
-            await episodes.commit_sleep(
-                connection,
-                thread,
-                epoch,
-                report,
-                start=start,
-                stop=stop,
-                expected=expected,
-                woke_from=woke_from,
-                now=now,
-            )
+        await self._write(
+            episodes.commit_sleep,
+            thread,
+            epoch,
+            report,
+            start=start,
+            stop=stop,
+            expected=expected,
+            woke_from=woke_from,
+            now=now,
+        )
 
     async def record_attempt(
         self,
@@ -160,50 +153,83 @@ class SqlEpisodeLog:
         stop: int,
         now: datetime,
     ) -> None:
-        async with self._writing() as connection:
-            await episodes.record_attempt(
-                connection, thread, epoch, report, start=start, stop=stop, now=now
-            )
+        await self._write(
+            episodes.record_attempt, thread, epoch, report, start=start, stop=stop, now=now
+        )
 
     async def lineage(self, agent: str, branch: str, *, until: str | None = None) -> list[Episode]:
-        async with self._reading() as connection:
-            return await episodes.lineage(connection, agent, branch, until=until)
+        return await self._read(episodes.lineage, agent, branch, until=until)
 
     async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
-        async with self._reading() as connection:
-            return await turns.tokens(connection, thread_id, start, stop)
+        return await self._read(turns.tokens, thread_id, start, stop)
 
     async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:
-        async with self._reading() as connection:
-            return await turns.messages_between(connection, thread_id, start, stop)
+        return await self._read(turns.messages_between, thread_id, start, stop)
 
     async def entries(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         place: tuple[int, int] | None = (0, 0)
         while place is not None:
-            async with self._reading() as connection:
-                page, place = await turns.entries_after(
-                    connection, agent, place, search=search, limit=_PAGE
-                )
+            page, place = await self._read(
+                turns.entries_after, agent, place, search=search, limit=_PAGE
+            )
             for entry in page:
                 yield entry
 
     async def aclose(self) -> None:
         self._is_open = False
+        if self._running:
+            await asyncio.wait(self._running)
         with translated(self._name):
             await self._engine.dispose()
 
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        if not self._is_open:
-            raise NotOpen("this episode log")
-        with translated(self._name):
-            async with self._writer, self._engine.begin() as connection:
-                yield connection
+    async def _write(
+        self,
+        statements: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `statements` in a transaction of its own and commit it."""
+        async with self._writer:
+            return await self._whole(self._engine, statements, *args, **kwargs)
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+    async def _read(
+        self,
+        statements: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `statements` on one state of the database."""
+        return await self._whole(self._reader, statements, *args, **kwargs)
+
+    async def _whole(
+        self,
+        engine: AsyncEngine,
+        statements: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a transaction to its end, also for a caller that is cancelled meanwhile.
+
+        The driver works in a thread and cannot be stopped: left behind in a BEGIN, it would hold
+        the database's lock with nobody there to give it back.
+        """
+
+        async def transaction() -> T:
+            with translated(self._name):
+                async with engine.begin() as connection:
+                    return await statements(connection, *args, **kwargs)
+
         if not self._is_open:
             raise NotOpen("this episode log")
-        with translated(self._name):
-            async with self._reader.begin() as connection:
-                yield connection
+        task = asyncio.create_task(transaction())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody is left to be told
+            raise

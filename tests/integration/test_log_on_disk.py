@@ -126,6 +126,40 @@ async def test_cancelled_write_happens_wholly_or_not_at_all(log: SqlEpisodeLog) 
     assert len(opened.token_ids) == turn.stop
 
 
+@pytest.mark.parametrize("n_cancels", [1, 3])
+async def test_write_cancelled_while_it_waits_for_the_lock_leaves_no_lock(
+    log: SqlEpisodeLog, path: Path, n_cancels: int
+) -> None:
+    """The driver's thread got the lock after its caller was gone, and kept it."""
+    life = await Life.born(log)
+    intruder = sqlite3.connect(path, isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    task = asyncio.create_task(life.stage(done=True))
+    for _ in range(50 + n_cancels):
+        await asyncio.sleep(0)
+    for _ in range(n_cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    last = await life.stage(done=True)
+    assert [turn.seq for turn in (await log.open_episode(life.thread)).turns] == [1, 2]
+    assert last.seq == 2
+
+
+async def test_log_that_is_closed_lets_a_running_write_end(log: SqlEpisodeLog, path: Path) -> None:
+    life = await Life.born(log)
+    task = asyncio.create_task(life.stage(done=True))
+    while not log._running:  # noqa: ASYNC110, nothing tells that a write began
+        await asyncio.sleep(0)
+    await log.aclose()
+    assert (await task).seq == 1
+    assert rows(path, "SELECT state FROM sleepmem_turn") == [("done",)]
+
+
 async def test_locked_database_is_unavailable_and_comes_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

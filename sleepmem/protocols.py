@@ -260,8 +260,13 @@ class EpisodeLog(Protocol):
         """Record a sleep that did not close its episode, whatever the outcome."""
         ...
 
-    async def lineage(self, agent: str, branch: str, *, until: str | None = None) -> list[Episode]:
+    async def lineage(
+        self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None
+    ) -> list[Episode]:
         """Return the closed episodes from birth to the head, or to the episode `until`.
+
+        With `at_most`, which knows no `until`: no more than so many, evenly spaced, the first
+        and the last among them. That costs as many rows, unless the agent has branched.
 
         Raises:
             AgentNotFound, BranchNotFound, EpisodeNotFound

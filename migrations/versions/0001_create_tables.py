@@ -135,6 +135,7 @@ def _create_episodes() -> None:
         sa.Column("thread_id", ROW_ID, nullable=False),
         sa.Column("start", sa.BigInteger(), nullable=False),
         sa.Column("stop", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.BigInteger()),
         sa.Column("parent", EPISODE),
         sa.Column("woke_from", EPISODE),
         sa.Column("reason", WORD),
@@ -154,6 +155,7 @@ def _create_episodes() -> None:
     op.create_index(
         "ix_sleepmem_episode_agent_id_closed_at", "sleepmem_episode", ["agent_id", "closed_at"]
     )
+    op.create_index("ix_sleepmem_episode_agent_id_n", "sleepmem_episode", ["agent_id", "n"])
     op.create_index("ix_sleepmem_episode_thread_id_stop", "sleepmem_episode", ["thread_id", "stop"])
     _unique_where(
         "uq_sleepmem_episode_open", "sleepmem_episode", ["thread_id"], "closed_at IS NULL"

@@ -15,7 +15,7 @@ SCORED = frozenset({Role.USER, Role.TOOL})
 async def measure(
     parts: Parts,
     told: Sequence[LoggedMessage],
-    lineage: Sequence[Episode],
+    earlier: Sequence[Episode],
     parent: FastWeights,
     child: FastWeights,
 ) -> Measures | None:
@@ -23,7 +23,7 @@ async def measure(
 
     Args:
         told: the messages of the episode.
-        lineage: the episodes before it, oldest first.
+        earlier: episodes before it, on which interference is measured.
     """
     run, lm = parts.engine.run, parts.lm
     limit = lm.window // 2
@@ -34,12 +34,12 @@ async def measure(
     again = await run(_loss, lm, child, ids)
     cached = await run(_loss_cached, lm, parent, ids)
     rises = []
-    for episode in spread(lineage, MAX_EARLIER):
+    for episode in earlier:
         messages = await parts.log.messages_between(episode.thread_id, episode.start, episode.stop)
-        earlier = scored_ids(messages, limit)
-        if len(earlier) > 1:
-            before = await run(_loss, lm, parent, earlier)
-            rises.append(await run(_loss, lm, child, earlier) - before)
+        old_ids = scored_ids(messages, limit)
+        if len(old_ids) > 1:
+            before = await run(_loss, lm, parent, old_ids)
+            rises.append(await run(_loss, lm, child, old_ids) - before)
     return Measures(
         first=first, again=again, cached=cached, interference=_mean(rises) if rises else None
     )
@@ -56,13 +56,6 @@ def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
                 break
             chosen.append(message.token_ids)
     return [token_id for ids in reversed(chosen) for token_id in ids]
-
-
-def spread(episodes: Sequence[Episode], n: int) -> list[Episode]:
-    """Return at most `n` episodes, the first and the last among them, evenly spaced."""
-    if len(episodes) <= n:
-        return list(episodes)
-    return [episodes[i * (len(episodes) - 1) // (n - 1)] for i in range(n)]
 
 
 def _loss(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
 from sleepmem.protocols import FastWeights
-from sleepmem.runtime.measure import measure
+from sleepmem.runtime.measure import MAX_EARLIER, measure
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.types import (
     Head,
@@ -150,8 +150,8 @@ class _Sleep:
         store, thread = self.parts.log, self.thread
         began_s = self.parts.clock.monotonic_s()
         told = await store.messages_between(thread.id, self.start, self.stop)
-        lineage = await store.lineage(thread.agent, thread.branch)
-        self.measures = await measure(self.parts, told, lineage, parent, child)
+        earlier = await store.lineage(thread.agent, thread.branch, at_most=MAX_EARLIER)
+        self.measures = await measure(self.parts, told, earlier, parent, child)
         self.measure_s = self.parts.clock.monotonic_s() - began_s
 
     def _is_too_little(self) -> bool:

@@ -196,10 +196,10 @@ def head_of(branch: AnyRow) -> Head:
 
 
 async def branch_row(connection: AsyncConnection, owner: int, agent: str, branch: str) -> AnyRow:
-    """Return `id`, `head` and the head's `snapshot` of a branch."""
+    """Return `id`, `head` and the head's `snapshot` and `n` of a branch."""
     table, episode = schema.branch, schema.episode
     query = (
-        select(table.c.id, table.c.head, episode.c.snapshot)
+        select(table.c.id, table.c.head, episode.c.snapshot, episode.c.n)
         .outerjoin_from(table, episode, table.c.head == episode.c.id)
         .where(table.c.agent_id == owner, table.c.name == lookup(branch))
     )

@@ -9,7 +9,7 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, insert, literal, select, update
+from sqlalchemy import Select, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError, StoreError
@@ -94,6 +94,7 @@ async def commit_sleep(
     closed = {
         "start": start,
         "stop": stop,
+        "n": (branch.n or 0) + 1,
         "parent": expected.episode,
         "woke_from": woke_from,
         "reason": report.reason.value,
@@ -133,19 +134,59 @@ async def record_attempt(
 
 
 async def lineage(
-    connection: AsyncConnection, agent: str, branch: str, *, until: str | None
+    connection: AsyncConnection,
+    agent: str,
+    branch: str,
+    *,
+    until: str | None,
+    at_most: int | None,
 ) -> list[Episode]:
     owner = await agent_id(connection, agent)
-    head = (await branch_row(connection, owner, agent, branch)).head
-    table, sleep = schema.episode, schema.sleep
-    newest = select(table.c.id, table.c.parent, literal(0).label("depth")).where(table.c.id == head)
+    head = await branch_row(connection, owner, agent, branch)
+    if at_most is not None:
+        return await _places(connection, owner, agent, head, spread(head.n or 0, at_most))
+    rows = (await connection.execute(_walked(head.head))).all()
+    episodes = [_episode(agent, row) for row in rows]
+    if until is None:
+        return episodes
+    for episode in episodes:
+        if episode.id == until:
+            return episodes[: episode.index]
+    raise EpisodeNotFound(agent, until)
+
+
+async def _places(
+    connection: AsyncConnection, owner: int, agent: str, head: AnyRow, places: list[int]
+) -> list[Episode]:
+    """Return the episodes at these places of a lineage, oldest first."""
+    table = schema.episode.c
+    query = _episodes().where(table.agent_id == owner, table.n.in_(places)).order_by(table.n)
+    rows = (await connection.execute(query)).all()
+    if len(rows) > len(places):
+        # the agent has branched: only the way from the head tells which of them is an ancestor
+        rows = (await connection.execute(_walked(head.head).where(table.n.in_(places)))).all()
+    return [_episode(agent, row) for row in rows]
+
+
+def spread(n: int, at_most: int) -> list[int]:
+    """Return at most so many numbers of 1 to `n`, evenly spaced, both ends among them."""
+    return sorted({n - i * (n - 1) // max(1, at_most - 1) for i in range(at_most)}) if n else []
+
+
+def _walked(head: str | None) -> Select[Any]:
+    """Select the lineage of a head, oldest first."""
+    table = schema.episode
+    newest = select(table.c.id, table.c.parent).where(table.c.id == head)
     chain = newest.cte("chain", recursive=True)
     chain = chain.union_all(
-        select(table.c.id, table.c.parent, chain.c.depth + 1).join_from(
-            chain, table, table.c.id == chain.c.parent
-        )
+        select(table.c.id, table.c.parent).join_from(chain, table, table.c.id == chain.c.parent)
     )
-    query = (
+    return _episodes().join(chain, chain.c.id == table.c.id).order_by(table.c.n)
+
+
+def _episodes() -> Select[Any]:
+    table, sleep = schema.episode, schema.sleep
+    return (
         select(
             table,
             sleep.c.passes,
@@ -154,7 +195,7 @@ async def lineage(
             schema.thread.c.name.label("thread"),
             schema.snapshot.c.n_bytes,
         )
-        .join_from(chain, table, table.c.id == chain.c.id)
+        .select_from(table)
         .join(sleep, (sleep.c.episode_id == table.c.id) & (sleep.c.outcome == Outcome.SLEPT.value))
         .join(schema.thread, schema.thread.c.id == table.c.thread_id)
         .join(
@@ -162,16 +203,7 @@ async def lineage(
             (schema.snapshot.c.agent_id == table.c.agent_id)
             & (schema.snapshot.c.digest == table.c.snapshot),
         )
-        .order_by(chain.c.depth.desc())
     )
-    rows = (await connection.execute(query)).all()
-    episodes = [_episode(agent, index, row) for index, row in enumerate(rows, 1)]
-    if until is None:
-        return episodes
-    for episode in episodes:
-        if episode.id == until:
-            return episodes[: episode.index]
-    raise EpisodeNotFound(agent, until)
 
 
 async def _stream(connection: AsyncConnection, owner: int, thread: Thread) -> AnyRow:
@@ -238,10 +270,10 @@ def _sleep_row(episode: str, report: SleepReport, now: datetime) -> dict[str, An
     }
 
 
-def _episode(agent: str, index: int, row: AnyRow) -> Episode:
+def _episode(agent: str, row: AnyRow) -> Episode:
     return Episode(
         id=row.id,
-        index=index,
+        index=row.n,
         agent=agent,
         thread_id=row.thread_id,
         thread=row.thread,

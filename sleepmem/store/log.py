@@ -157,8 +157,10 @@ class SqlEpisodeLog:
             episodes.record_attempt, thread, epoch, report, start=start, stop=stop, now=now
         )
 
-    async def lineage(self, agent: str, branch: str, *, until: str | None = None) -> list[Episode]:
-        return await self._read(episodes.lineage, agent, branch, until=until)
+    async def lineage(
+        self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None
+    ) -> list[Episode]:
+        return await self._read(episodes.lineage, agent, branch, until=until, at_most=at_most)
 
     async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
         return await self._read(turns.tokens, thread_id, start, stop)

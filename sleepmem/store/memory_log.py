@@ -290,13 +290,18 @@ class MemoryEpisodeLog:
         stream.open_id = episode
         self.attempts.append(report.model_copy(update={"episode": episode}))
 
-    async def lineage(self, agent: str, branch: str, *, until: str | None = None) -> list[Episode]:
+    async def lineage(
+        self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None
+    ) -> list[Episode]:
         episodes: list[Episode] = []
         episode = (await self.head(agent, branch)).episode
         while episode is not None:
             episodes.append(self._episodes[episode])
             episode = episodes[-1].parent
         episodes.reverse()
+        if at_most is not None and len(episodes) > at_most:
+            oldest, gaps = len(episodes) - 1, max(1, at_most - 1)
+            return [episodes[-1 - i * oldest // gaps] for i in reversed(range(at_most))]
         if until is None:
             return episodes
         for n, found in enumerate(episodes, 1):

@@ -194,8 +194,8 @@ message = Table(
     ForeignKeyConstraint(["agent_id", "seq"], [turn.c.agent_id, turn.c.seq]),
 )
 
-# Open (a sleep of it was tried) while `closed_at` is null; parent, reason and snapshot come with
-# the close.
+# Open (a sleep of it was tried) while `closed_at` is null; `n`, parent, reason and snapshot come
+# with the close. `n` counts the episodes of the lineage up to this one.
 episode = Table(
     "sleepmem_episode",
     metadata,
@@ -204,6 +204,7 @@ episode = Table(
     Column("thread_id", ForeignKey(thread.c.id), nullable=False),
     Column("start", BigInteger, nullable=False),
     Column("stop", BigInteger, nullable=False),
+    Column("n", BigInteger),
     Column("parent", ForeignKey("sleepmem_episode.id")),
     Column("woke_from", ForeignKey("sleepmem_episode.id")),
     Column("reason", String(16)),
@@ -211,6 +212,7 @@ episode = Table(
     Column("closed_at", Utc),
     ForeignKeyConstraint(["agent_id", "snapshot"], [snapshot.c.agent_id, snapshot.c.digest]),
     Index(None, "agent_id", "closed_at"),
+    Index(None, "agent_id", "n"),
     Index(None, "thread_id", "stop"),
     Index(
         "uq_sleepmem_episode_open",

@@ -188,6 +188,19 @@ class SleepContract:
             assert episode.numerics == report.numerics
             assert episode.closed_at.utcoffset() is not None
 
+    async def test_part_of_a_lineage_is_spread_over_it(self, log: EpisodeLog) -> None:
+        life = await Life.born(log)
+        assert await log.lineage("ana", MAIN, at_most=4) == []
+        for _ in range(11):
+            await life.stage(done=True)
+            await life.sleep()
+        whole = await log.lineage("ana", MAIN)
+        for at_most, expected in ((1, [11]), (2, [1, 11]), (3, [1, 6, 11]), (4, [1, 5, 8, 11])):
+            found = await log.lineage("ana", MAIN, at_most=at_most)
+            assert found == [whole[index - 1] for index in expected]
+        for at_most in (11, 99):
+            assert await log.lineage("ana", MAIN, at_most=at_most) == whole
+
     async def test_lineage_ends_where_it_is_told(self, log: EpisodeLog) -> None:
         life = await Life.born(log)
         reports = []

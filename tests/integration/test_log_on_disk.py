@@ -209,6 +209,29 @@ async def test_ids_are_four_bytes_each_and_attempts_one_row(log: SqlEpisodeLog, 
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+async def test_part_of_a_lineage_keeps_to_its_branch(log: SqlEpisodeLog, path: Path) -> None:
+    main = await Life.born(log)
+    reports = []
+    for _ in range(5):
+        await main.stage(done=True)
+        reports.append(await main.sleep())
+    fork = "INSERT INTO sleepmem_branch (agent_id, name, head) VALUES (1, 'what-if', ?)"
+    connection = sqlite3.connect(path)
+    connection.execute(fork, [reports[1].episode])
+    connection.commit()
+    connection.close()
+    thread = await log.thread("ana", main.epoch, branch="what-if", name="t", system=None)
+    other = Life(log, thread, main.epoch, main._ids)
+    for _ in range(4):
+        await other.stage(done=True)
+        await other.sleep()
+    for branch, length in ((MAIN, 5), ("what-if", 6)):
+        whole = await log.lineage("ana", branch)
+        assert [episode.index for episode in whole] == list(range(1, length + 1))
+        found = await log.lineage("ana", branch, at_most=3)
+        assert found == [whole[0], whole[length // 2], whole[-1]]
+
+
 async def test_head_needs_no_messages(log: SqlEpisodeLog, path: Path) -> None:
     life = await Life.born(log)
     await life.stage(done=True)

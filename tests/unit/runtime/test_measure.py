@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import Any
 
-import pytest
+from home import Home
 
-from sleepmem.runtime.measure import scored_ids, spread
-from sleepmem.types import Episode, LoggedMessage, Role, SleepReason, Snapshot
+from sleepmem.runtime.measure import scored_ids
+from sleepmem.types import Episode, LoggedMessage, Role
 
 
 def told(role: Role, *ids: int) -> LoggedMessage:
@@ -27,29 +27,27 @@ def test_latest_whole_user_and_tool_messages_are_scored() -> None:
     assert scored_ids(messages, 1) == []
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"), [(0, []), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (10, [0, 3, 6, 9])]
-)
-def test_earlier_episodes_are_spread_over_the_life(n: int, expected: list[int]) -> None:
-    episodes = [episode(index) for index in range(n)]
-    assert [found.index for found in spread(episodes, 4)] == expected
+async def test_interference_reads_no_more_of_a_long_life_than_it_needs(home: Home) -> None:
+    n_read: list[int] = []
+    lineage, messages_between = home.log.lineage, home.log.messages_between
 
+    async def counted(*args: Any, **kwargs: Any) -> list[Episode]:
+        found: list[Episode] = await lineage(*args, **kwargs)
+        n_read.append(len(found))
+        return found
 
-def episode(index: int) -> Episode:
-    return Episode(
-        id=str(index),
-        index=index,
-        agent="ana",
-        thread_id=1,
-        thread="main",
-        start=index,
-        stop=index + 1,
-        parent=None,
-        woke_from=None,
-        reason=SleepReason.ASKED,
-        passes=1,
-        snapshot=Snapshot(digest="0" * 64, n_bytes=1),
-        measures=None,
-        numerics={},
-        closed_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+    async def counted_messages(*args: Any) -> list[LoggedMessage]:
+        n_read.append(1)
+        return await messages_between(*args)  # type: ignore[no-any-return]
+
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        for n in range(12):
+            await ana.say(f"k{n}=v{n} and more")
+            report = await ana.sleep()
+            if n == 10:
+                home.log.lineage, home.log.messages_between = counted, counted_messages
+    assert report.measures is not None
+    assert report.measures.interference is not None
+    # four earlier episodes, their messages, and those of the episode itself and of the one before
+    assert sum(n_read) <= 4 + 4 + 2

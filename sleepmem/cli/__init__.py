@@ -34,6 +34,7 @@ def main() -> None:
     \b
     Example:
       sleepmem say --agent ana "My dog is called Rex."
+      sleepmem say --agent ana "Maria lives in Lisbon."
       sleepmem sleep --agent ana
       sleepmem say --agent ana "What is my dog called?"
 

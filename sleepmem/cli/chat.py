@@ -55,7 +55,7 @@ class Chat:
 
     def __init__(self, terminal: Terminal, speaker: AgentThread, max_tokens: int | None) -> None:
         self.terminal, self.speaker, self.max_tokens = terminal, speaker, max_tokens
-        self.is_watched = sys.stdin.isatty()
+        self.is_watched = sys.stdin is not None and sys.stdin.isatty()
         self.turns: list[dict[str, Any]] = []
 
     async def run(self) -> None:
@@ -112,6 +112,8 @@ async def typed_lines() -> AsyncIterator[str]:
     A thread reads them, since a pending read cannot be cancelled. It reads unbuffered: a daemon
     thread that holds the buffer's lock would break the interpreter's shutdown.
     """
+    if sys.stdin is None:  # closed before the start
+        return
     lines: asyncio.Queue[str | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     wanted = threading.Semaphore(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ import click
 from sleepmem.cli.documents import sleep_document, sleep_line
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
 from sleepmem.cli.screen import progress
-from sleepmem.cli.terminal import Terminal
+from sleepmem.cli.terminal import Terminal, read_stdin
 from sleepmem.errors import ImportFileError, InvalidMessage
 from sleepmem.runtime.incoming import checked_messages
 from sleepmem.types import Message, Role, SleepReport
@@ -37,8 +38,10 @@ def import_file(
     Example:
       sleepmem import --agent ana talks.jsonl
     """
-    with click.open_file(file, "rb") as stream:
-        messages = read_messages("stdin" if file == "-" else file, stream.read())
+    if file == "-":
+        messages = read_messages("stdin", read_stdin())
+    else:
+        messages = read_messages(file, Path(file).read_bytes())
     turns = list(split_turns(messages))
 
     async def run() -> list[SleepReport]:
@@ -106,7 +109,7 @@ def _line_objects(path: str, text: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as problem:
+            except (ValueError, RecursionError) as problem:
                 raise ImportFileError(path, number, _what(problem)) from problem
 
 
@@ -115,7 +118,7 @@ def _array_objects(path: str, text: str) -> Iterator[tuple[int, Any]]:
         json.loads(text)
     except json.JSONDecodeError as problem:
         raise ImportFileError(path, problem.lineno, _what(problem)) from problem
-    except RecursionError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ImportFileError(path, 1, _what(problem)) from problem
     # it is well formed, so only the places of its members are to be found
     decoder = json.JSONDecoder()
@@ -133,6 +136,8 @@ def _array_objects(path: str, text: str) -> Iterator[tuple[int, Any]]:
 def _what(problem: Exception) -> str:
     if isinstance(problem, json.JSONDecodeError):
         return f"not JSON: {problem.msg} (column {problem.colno})"
+    if isinstance(problem, ValueError):
+        return "not a message: a number with too many digits"
     return "not a message: nested too deeply"
 
 

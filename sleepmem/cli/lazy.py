@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -44,6 +46,14 @@ class LazyGroup(click.Group):
                 [(name, lazy.short_help) for name, lazy in self.commands_by_name.items()]
             )
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _document(ctx.ensure_object(Terminal), error, given)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         terminal = ctx.ensure_object(Terminal)
         arguments = list(ctx.args)
@@ -53,9 +63,30 @@ class LazyGroup(click.Group):
             terminal.fail(error, error.hint)
             ctx.exit(1)
         except click.UsageError as error:
-            if "--json" in arguments:  # the option itself may not have been reached
-                terminal.as_json = True
-                terminal.write_error(error, error.format_message(), "")
+            _document(terminal, error, arguments)
             raise
-        except KeyboardInterrupt:
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on; click ends without a word
+            with suppress(OSError):  # it may be stdout that is full
+                terminal.fail(DeviceFailed(error), "See to it, then try again.")
+            ctx.exit(1)
+        except KeyboardInterrupt as error:
+            terminal.write_error(error, "interrupted", "What was acknowledged is kept.")
             ctx.exit(INTERRUPTED)
+
+
+class DeviceFailed(SleepmemError):
+    """A file or device that a command reads or writes fails: full, away, not permitted."""
+
+    def __init__(self, error: OSError) -> None:
+        what = error.strerror or str(error)
+        super().__init__(f"{error.filename}: {what}" if error.filename else what)
+
+
+def _document(terminal: Terminal, error: click.UsageError, arguments: Sequence[str]) -> None:
+    """Write a usage error as the one document; `--json` itself may not have been reached."""
+    if "--json" in arguments:
+        terminal.as_json = True
+        with suppress(OSError):  # stdout may be full; the error goes to stderr anyway
+            terminal.write_error(error, error.format_message(), "Ask the command with --help.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 
 from sleepmem.cli.documents import reply_document, sleep_line
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
-from sleepmem.cli.terminal import Terminal
+from sleepmem.cli.terminal import Terminal, read_stdin
+from sleepmem.errors import InvalidMessage
 
 
 @click.command()
@@ -39,7 +39,7 @@ def say(
       sleepmem say --agent ana "My dog is called Rex."
     """
     if text == "-":
-        text = sys.stdin.read().strip()
+        text = typed_text()
 
     async def run() -> None:
         async with terminal.memory() as memory:
@@ -55,3 +55,17 @@ def say(
             terminal.write_document(reply_document(stream.reply))
 
     asyncio.run(run())
+
+
+def typed_text() -> str:
+    """Return what is on stdin, stripped.
+
+    Raises:
+        InvalidMessage: it is not UTF-8.
+    """
+    try:
+        return read_stdin().decode().strip()
+    except UnicodeDecodeError as problem:
+        raise InvalidMessage(
+            "what is on stdin is not UTF-8", hint="Convert it with iconv and try again."
+        ) from problem

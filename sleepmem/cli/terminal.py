@@ -6,6 +6,7 @@ Results go to stdout, talk to stderr. With `--json` stdout carries exactly one J
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sleepmem.errors import ConfigError
 
 if TYPE_CHECKING:
     from sleepmem.memory import SleepMemory
@@ -70,19 +73,30 @@ class Terminal:
             click.echo(json.dumps(document, ensure_ascii=False))
             self.written = True
 
-    def write_error(self, error: Exception, message: str, hint: str) -> None:
+    def write_error(self, error: BaseException, message: str, hint: str) -> None:
         """Print the error as the one JSON document, if it was asked for."""
         self.write_document({"error": error_document(error, message, hint)})
 
     def fail(self, error: Exception, hint: str = "") -> None:
         """Tell an error in one line; with `-v` its causes and traceback too."""
-        self.write_error(error, str(error), hint)
         line = f"error: {error}" + (f" · {hint}" if hint else "")
         self.talk(" ".join(line.split()))
         if self.verbose:
             self.talk("".join(traceback.format_exception(error)).rstrip())
+        self.write_error(error, str(error), hint)  # last: it is stdout that may fail
 
 
-def error_document(error: Exception, message: str, hint: str) -> dict[str, str]:
+def error_document(error: BaseException, message: str, hint: str) -> dict[str, str]:
     """Return the agreed JSON shape of an error."""
     return {"type": type(error).__name__, "message": message, "hint": hint}
+
+
+def read_stdin() -> bytes:
+    """Return all of stdin.
+
+    Raises:
+        ConfigError: it is closed.
+    """
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed", hint="Pipe a text into it.")
+    return sys.stdin.buffer.read()

@@ -191,6 +191,7 @@ def test_verbose_adds_causes(ana: Shell) -> None:
         ("replay", "--agent", "ana", "--untill", "3"),
         ("import", "--agent", "ana", "no such file"),
         ("dance",),
+        ("--dance", "agents"),
     ],
 )
 def test_usage_error_exits_2(shell: Shell, arguments: tuple[str, ...]) -> None:
@@ -198,6 +199,21 @@ def test_usage_error_exits_2(shell: Shell, arguments: tuple[str, ...]) -> None:
     assert result.stdout == ""
     error = shell.json(*arguments, code=2)["error"]
     assert set(error) == {"type", "message", "hint"}
+
+
+def test_json_before_the_command_is_a_usage_error_with_a_document(shell: Shell) -> None:
+    assert "--json" in json.loads(shell.run("--json", "agents", code=2).stdout)["error"]["message"]
+
+
+def test_stdin_that_is_not_utf_8(ana: Shell) -> None:
+    assert "not UTF-8" in ana.error("say", "--agent", "ana", "-", stdin=b"caf\xe9")
+    assert "line 2: not UTF-8" in ana.error("import", "--agent", "ana", "-", stdin=b"{}\n\xe9")
+
+
+def test_number_that_no_message_holds(ana: Shell) -> None:
+    long = '{"role": "user", "content": ' + "1" * 5000 + "}"
+    for text in (long, f"[{long}]"):
+        assert "too many digits" in ana.error("import", "--agent", "ana", "-", stdin=text)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -264,6 +280,43 @@ def test_interrupted_chat_ends_while_it_waits_for_a_line(ana: Shell) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")
+
+
+def shut(ana: Shell, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with a standard stream that is closed or full."""
+    code = SLOW.format(here=str(HERE), db=ana.db)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_full_stdout_is_one_line(ana: Shell, flag: list[str]) -> None:
+    ended = shut(ana, "> /dev/full", "log", "--agent", "ana", *flag)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: No space left on device · ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_closed_stdin_is_one_line(ana: Shell) -> None:
+    assert "stdin is closed" in shut(ana, "<&-", "say", "--agent", "ana", "-").stderr
+    assert shut(ana, "<&-", "chat", "--agent", "ana").returncode == 0
+
+
+def test_interrupted_command_gives_a_document(ana: Shell) -> None:
+    process = started(ana, "say", "--agent", "ana", "a long story", "--json")
+    assert process.stderr is not None
+    assert process.stderr.read(1)  # it speaks
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["message"] == "interrupted"
 
 
 def test_broken_pipe_is_no_traceback(ana: Shell) -> None:

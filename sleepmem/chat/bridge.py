@@ -64,13 +64,15 @@ class Bridge:
         finally:
             future.cancel()
 
-    async def aiterate(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield what the stream yields; closing the generator closes the stream."""
-        if self._is_here():
-            async with aclosing(source):
-                async for item in source:
-                    yield item
-            return
+    def aiterate(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Yield what the stream yields; closing the generator closes the stream.
+
+        On the loop itself that is the stream as it is: a loop that ends closes all its generators
+        at once, and one that waits for another to close would be in its way.
+        """
+        return source if self._is_here() else self._across(source)
+
+    async def _across(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         here = asyncio.get_running_loop()
         items: asyncio.Queue[Any] = asyncio.Queue()
 

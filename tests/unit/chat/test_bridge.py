@@ -136,3 +136,20 @@ def test_callers_from_several_loops_share_it(bridge: Bridge) -> None:
 
     for _ in range(3):
         assert asyncio.run(collect(bridge.aiterate(Counting(3).numbers()))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_loop_that_ends_within_a_stream_does_not_complain(bridge: Bridge, is_here: bool) -> None:
+    # a generator that waits for the close of an inner one fails: the loop closes both at once
+    complaints: list[str] = []
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        numbers = (Bridge(loop) if is_here else bridge).aiterate(Counting(20).numbers())
+        assert await anext(numbers) == 0
+        kept.append(numbers)
+
+    kept: list[AsyncGenerator[int, None]] = []
+    asyncio.run(leave())
+    assert complaints == []

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
@@ -161,6 +161,7 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
 
         Args:
             attention_mask: (batch, past + tokens), zero at padding.
+            use_cache: return the cache, a new one if none is given.
             labels: (batch, tokens), -100 where no loss is taken; shifted here.
             logits_to_keep: compute the logits of the last so many positions only; 0 means all.
         """
@@ -169,6 +170,8 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
             assert input_ids is not None
             h = self.embed(input_ids)
         states = self.model.window_start(self.model.blank(h.shape[0]))
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
         if past_key_values is not None:
             states = read_cache(past_key_values, states)
         mask = None

@@ -39,6 +39,15 @@ def test_two_chunks_with_a_cache_equal_one(make_lm, cut: int) -> None:
 
 
 @torch.no_grad()
+def test_cache_is_made_when_it_is_asked_for(make_lm) -> None:
+    lm, tokens = make_lm(), ids(9)
+    first = lm(tokens[:, :8], use_cache=True)
+    second = lm(tokens[:, 8:], past_key_values=first.past_key_values, use_cache=True)
+    torch.testing.assert_close(second.logits, lm(tokens).logits[:, 8:], rtol=1e-4, atol=1e-4)
+    assert lm(tokens).past_key_values is None
+
+
+@torch.no_grad()
 def test_generate_equals_greedy_by_hand(make_lm) -> None:
     lm, tokens = make_lm(), ids(9)
     out = lm.generate(tokens, max_new_tokens=6, do_sample=False, pad_token_id=0)

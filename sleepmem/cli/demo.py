@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import click
@@ -17,6 +18,7 @@ from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import SleepmemError
 from sleepmem.train.tasks.facts_life import N_CANDIDATES, N_EPISODES, N_FACTS, Told, draw_life
 from sleepmem.train.tasks.facts_talk import answer
+from sleepmem.types import Outcome
 
 OWN, OTHER, BLANK = "demo", "demo-other", "demo-blank"
 
@@ -58,7 +60,12 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
     plan = plan_of(terminal, told, passes)
     asyncio.run(start_over(terminal))
     with progress("told and slept", 2 * N_EPISODES) as step:
-        for _ in steps_of("live", plan):
+        for slept in steps_of("live", plan):
+            if slept["outcome"] != Outcome.SLEPT:
+                raise DemoFailed(
+                    f"{slept['agent']} was to sleep, and the outcome was {slept['outcome']}",
+                    hint="Demonstrate another checkpoint with --model.",
+                )
             step()
     with progress("asked in a new process", N_FACTS) as step:
         answered = []
@@ -68,6 +75,11 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
     terminal.write_document(document(seed, answered))
     if not terminal.as_json:
         print_answers(seed, answered)
+        given = {"db": terminal.db, "model": terminal.model}
+        options = "".join(f" --{name} {value}" for name, value in given.items() if value)
+        terminal.write(
+            f"\nIts life, episode by episode: sleepmem replay --agent {OWN} --verify{options}"
+        )
 
 
 def plan_of(terminal: Terminal, told: list[Told], passes: int) -> dict[str, Any]:
@@ -111,18 +123,34 @@ def steps_of(what: str, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C is for the demo, which ends its process itself
     ) as process:
-        assert process.stdin
-        assert process.stdout
+        try:
+            yield from _told_by(process, given)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise DemoFailed(
+            f"the process that should {what} ended with code {process.returncode}",
+            hint="Run the demo again; it starts over.",
+        )
+
+
+def _told_by(process: subprocess.Popen[str], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Hand a process its plan and yield its steps, as far as it comes."""
+    assert process.stdin
+    assert process.stdout
+    with suppress(BrokenPipeError):  # it ended already; its return code says why
         process.stdin.write(json.dumps(given))
         process.stdin.close()
-        for line in process.stdout:
-            step = json.loads(line)
-            if "error" in step:
-                raise DemoFailed(step["error"]["message"], hint=step["error"]["hint"])
-            yield step
-    if process.returncode:
-        raise DemoFailed(f"the process that should {what} ended with code {process.returncode}")
+    for line in process.stdout:
+        if not line.endswith("\n"):  # killed in the middle of it
+            return
+        step = json.loads(line)
+        if "error" in step:
+            raise DemoFailed(step["error"]["message"], hint=step["error"]["hint"])
+        yield step
 
 
 def accuracy(answered: list[Answered], who: str) -> float:
@@ -177,4 +205,3 @@ def print_answers(seed: int, answered: list[Answered]) -> None:
         f"{1 / N_CANDIDATES:.1%}:"
     )
     click.echo("  " + "\n  ".join(shares))
-    click.echo(f"\nIts life, episode by episode: sleepmem replay --agent {OWN} --verify")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -58,15 +59,21 @@ def memory_of(plan: Plan) -> SleepMemory:
 
 async def main() -> None:
     plan = json.loads(sys.stdin.read())
-    steps = {"live": live, "ask": ask}[sys.argv[1]](plan)
     try:
-        async for step in steps:
-            sys.stdout.write(json.dumps(step) + "\n")
-            sys.stdout.flush()
+        async for step in {"live": live, "ask": ask}[sys.argv[1]](plan):
+            tell(step)
     except SleepmemError as error:
         problem = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
-        sys.stdout.write(json.dumps({"error": problem}) + "\n")
+        tell({"error": problem})
         sys.exit(1)
+
+
+def tell(step: dict[str, Any]) -> None:
+    try:
+        sys.stdout.write(json.dumps(step) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the demo is gone, and with it whoever would read an error
+        os._exit(1)
 
 
 if __name__ == "__main__":

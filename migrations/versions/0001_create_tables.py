@@ -68,6 +68,7 @@ def _create_agents() -> None:
         sa.UniqueConstraint("agent_id", "name", name="uq_sleepmem_branch_agent_id_name"),
         _reference("branch", "agent_id", "agent"),
     )
+    op.create_index("ix_sleepmem_branch_head", "sleepmem_branch", ["head"])
     op.create_table(
         "sleepmem_thread",
         sa.Column("id", ROW_ID, nullable=False),
@@ -152,11 +153,16 @@ def _create_episodes() -> None:
         _reference("episode", "parent", "episode"),
         _reference("episode", "woke_from", "episode"),
     )
-    op.create_index(
-        "ix_sleepmem_episode_agent_id_closed_at", "sleepmem_episode", ["agent_id", "closed_at"]
-    )
-    op.create_index("ix_sleepmem_episode_agent_id_n", "sleepmem_episode", ["agent_id", "n"])
-    op.create_index("ix_sleepmem_episode_thread_id_stop", "sleepmem_episode", ["thread_id", "stop"])
+    for columns in (
+        ["agent_id", "closed_at"],
+        ["agent_id", "n"],
+        ["agent_id", "snapshot"],
+        ["parent"],
+        ["woke_from"],
+        ["thread_id", "stop"],
+    ):
+        name = f"ix_sleepmem_episode_{'_'.join(columns)}"
+        op.create_index(name, "sleepmem_episode", columns)
     _unique_where(
         "uq_sleepmem_episode_open", "sleepmem_episode", ["thread_id"], "closed_at IS NULL"
     )

@@ -136,6 +136,7 @@ branch = Table(
     Column("name", String(MAX_NAME), nullable=False),
     Column("head", ForeignKey("sleepmem_episode.id", use_alter=True)),
     UniqueConstraint("agent_id", "name"),
+    Index(None, "head"),
 )
 
 thread = Table(
@@ -213,6 +214,10 @@ episode = Table(
     ForeignKeyConstraint(["agent_id", "snapshot"], [snapshot.c.agent_id, snapshot.c.digest]),
     Index(None, "agent_id", "closed_at"),
     Index(None, "agent_id", "n"),
+    # to delete an episode or a snapshot is to look for what still refers to it
+    Index(None, "agent_id", "snapshot"),
+    Index(None, "parent"),
+    Index(None, "woke_from"),
     Index(None, "thread_id", "stop"),
     Index(
         "uq_sleepmem_episode_open",

@@ -115,8 +115,7 @@ class SnapshotNotFound(NotFound):
     def __init__(self, agent: str, digest: str) -> None:
         super().__init__(
             f"snapshot {digest} of agent {agent!r} is missing from the snapshot store",
-            hint=f"Put the file back from a backup; the log still derives it again: "
-            f"sleepmem replay --agent {agent} --verify",
+            hint=f"Derive it again from the log with: sleepmem replay --agent {agent} --verify",
         )
         self.agent, self.digest = agent, digest
 
@@ -259,8 +258,8 @@ class SnapshotCorrupt(StoreError):
     def __init__(self, digest: str, problem: str) -> None:
         super().__init__(
             f"snapshot {digest} is corrupt: {problem}",
-            hint="The log is untouched. Put the file back from a backup, or delete it and derive "
-            "it again with: sleepmem replay --agent NAME --verify",
+            hint="The log is untouched. Delete the file, then derive it again with: "
+            "sleepmem replay --agent NAME --verify",
         )
         self.digest = digest
 

@@ -289,14 +289,14 @@ class SleepMemory:
 
         Args:
             until: id or index of the last episode; None means the head.
-            verify: derive every snapshot again from the log and compare bytes. Needs the model;
-                without it, there is none.
+            verify: derive every snapshot again from the log and compare bytes; missing ones are
+                stored again. Needs the model.
 
         Raises:
             AgentNotFound, BranchNotFound, EpisodeNotFound
             ReplayDiverged: the first snapshot that the log gives other bytes for.
             FingerprintMismatch, CheckpointNotFound: it cannot be verified.
-            SnapshotNotFound, SnapshotCorrupt: there is nothing to compare with.
+            SnapshotCorrupt: there is nothing to compare with.
         """
         house = self._open_house()
         episodes = await episodes_until(house.log, agent, branch, until)

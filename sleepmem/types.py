@@ -386,10 +386,11 @@ class Sampling(Value):
 
 
 class ReplayedEpisode(Value):
-    """One episode of a replay; `verified` is None unless bytes were compared."""
+    """One episode of a replay; `verified` is None unless it was derived again from the log."""
 
     episode: Episode
     verified: bool | None = None
+    restored: bool = False  # its snapshot was missing and is stored again
 
 
 JsonObject = dict[str, Any]

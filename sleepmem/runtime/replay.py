@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from blake3 import blake3
 
-from sleepmem.errors import EpisodeNotFound, FingerprintMismatch, ReplayDiverged
+from sleepmem.errors import (
+    EpisodeNotFound,
+    FingerprintMismatch,
+    ReplayDiverged,
+    SnapshotNotFound,
+)
 from sleepmem.protocols import EpisodeLog, FastWeights
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
 from sleepmem.types import Episode, ReplayedEpisode
 
+log = logging.getLogger("sleepmem")
+
 
 async def episodes_until(
-    log: EpisodeLog, agent: str, branch: str, until: str | int | None
+    store: EpisodeLog, agent: str, branch: str, until: str | int | None
 ) -> list[Episode]:
     """Return the closed episodes from birth to `until`, an id or an index; None means the head.
 
     Raises:
         AgentNotFound, BranchNotFound, EpisodeNotFound
     """
-    episodes = await log.lineage(agent, branch)
+    episodes = await store.lineage(agent, branch)
     if until is None:
         return episodes
     for name in (lambda episode: episode.id, lambda episode: str(episode.index)):
@@ -36,34 +44,46 @@ async def verified_episodes(
 ) -> AsyncIterator[ReplayedEpisode]:
     """Derive every snapshot from the log and its own derived parent; compare bytes.
 
+    A snapshot whose bytes are missing is stored again, if the log gives the digest it had.
+
     Raises:
         FingerprintMismatch: the agent lived with another model, so nothing can be said.
         ReplayDiverged: the first snapshot whose bytes differ.
-        SnapshotNotFound, SnapshotCorrupt: there is nothing to compare with.
+        SnapshotCorrupt: there is nothing to compare with.
     """
     fingerprint = (await parts.log.summary(agent)).fingerprint
     if fingerprint != parts.lm.fingerprint:
         raise FingerprintMismatch(f"agent {agent!r}", fingerprint, parts.lm.fingerprint)
     weights = await parts.engine.run(parts.lm.blank)
     for episode in episodes:
-        weights = await _verified(parts, weights, episode)
-        yield ReplayedEpisode(episode=episode, verified=True)
+        weights, restored = await _verified(parts, weights, episode)
+        yield ReplayedEpisode(episode=episode, verified=True, restored=restored)
 
 
-async def _verified(parts: Parts, parent: FastWeights, episode: Episode) -> FastWeights:
-    """Return the derived fast weights of an episode, equal to the stored ones."""
+async def _verified(
+    parts: Parts, parent: FastWeights, episode: Episode
+) -> tuple[FastWeights, bool]:
+    """Return the derived fast weights of an episode and whether they had to be stored again."""
     ids = await parts.log.tokens(episode.thread_id, episode.start, episode.stop)
     child = await sleep_through(parts, parent, ids, episode.passes)
     derived = await parts.engine.run(parts.lm.dump, child)
-    stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
-    if derived != stored:
+    digest = blake3(derived).hexdigest()
+    try:
+        stored: bytes | None = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
+    except SnapshotNotFound:
+        stored = None
+    is_same = digest == episode.snapshot.digest if stored is None else derived == stored
+    if not is_same:
         raise ReplayDiverged(
             episode.id,
             episode.snapshot.digest,
-            blake3(derived).hexdigest(),
+            digest,
             why=_difference(episode.numerics, parts.lm.numerics),
         )
-    return child
+    if stored is None:
+        await parts.snapshots.put(episode.agent, derived)
+        log.warning("snapshot restored", extra={"agent": episode.agent, "digest": digest})
+    return child, stored is None
 
 
 def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:

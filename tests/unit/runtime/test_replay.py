@@ -117,15 +117,41 @@ async def test_replay_chains_from_its_own_parent(lived: Home) -> None:
         assert caught.value.episode == episodes[1].id
 
 
-async def test_tampered_and_missing_snapshots_are_named(lived: Home) -> None:
+async def test_tampered_snapshot_is_named(lived: Home) -> None:
     digest = (await lived.log.lineage("ana", "main"))[1].snapshot.digest
-    data = lived.snapshots.data.pop(("ana", digest))
+    lived.snapshots.data["ana", digest] = lived.snapshots.data["ana", digest][:-1] + b"?"
     async with lived.memory() as memory:
-        with pytest.raises(SnapshotNotFound, match=digest):
-            await replayed(memory, verify=True)
-        lived.snapshots.data["ana", digest] = data[:-1] + b"?"
         with pytest.raises(SnapshotCorrupt, match=digest):
             await replayed(memory, verify=True)
+
+
+async def test_missing_snapshots_are_stored_again(lived: Home) -> None:
+    kept = dict(lived.snapshots.data)
+    *_, digest = [episode.snapshot.digest for episode in await lived.log.lineage("ana", "main")]
+    async with lived.memory() as memory:
+        del lived.snapshots.data["ana", digest]
+        with pytest.raises(SnapshotNotFound, match=digest) as caught:
+            await (await memory.agent("ana")).say("s?")
+        assert "--verify" in caught.value.hint
+        assert [r.restored for r in await replayed(memory, verify=True)] == [False] * 3 + [True]
+        assert lived.snapshots.data == kept
+        assert (await (await memory.agent("ana")).say("s?")).text == "4"
+        lived.snapshots.data.clear()
+        assert [r.restored for r in await replayed(memory, verify=True)] == [True] * 4
+        assert lived.snapshots.data == kept
+
+
+async def test_missing_snapshot_that_the_log_does_not_give_is_not_stored(lived: Home) -> None:
+    class Elsewhere(FakeSleepLM):
+        def dump(self, weights: object) -> bytes:
+            return super().dump(weights)[:-1] + b"?"  # type: ignore[arg-type]
+
+    lived.lm = Elsewhere(window=lived.lm.window)
+    lived.snapshots.data.clear()
+    async with lived.memory() as memory:
+        with pytest.raises(ReplayDiverged):
+            await replayed(memory, verify=True)
+    assert lived.snapshots.data == {}
 
 
 async def test_another_model_cannot_verify(lived: Home) -> None:

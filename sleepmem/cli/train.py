@@ -12,7 +12,6 @@ import click
 
 from sleepmem.cli.options import common, pass_terminal
 from sleepmem.cli.terminal import Terminal
-from sleepmem.errors import ConfigError
 
 if TYPE_CHECKING:
     from sleepmem.train.loop import Progress
@@ -37,7 +36,7 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 @click.option("--passes", default="1,2,4", show_default=True, callback=_passes,
               help="Drawn from for each batch.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--lr", type=float, default=2e-3, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--layers", default="AG", show_default=True, help="A attention, G gated delta rule.")
 @click.option("--hidden-size", type=click.IntRange(8), default=128, show_default=True)
@@ -49,19 +48,18 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
     """Train TASK into --out/checkpoint; the same command again resumes it.
 
+    A run is saved every minute. One that was cut short and resumed ends with the same weights as
+    an unbroken one.
+
     \b
     Example:
       sleepmem train facts --out runs/facts --steps 4000
     """
-    from sleepmem.train.run import CHECKPOINT, run
-    from sleepmem.train.settings import TrainSettings
-    from sleepmem.train.tasks import TASKS
+    from sleepmem.train.settings import checked_settings
 
-    if given["task"] not in TASKS:
-        raise ConfigError(
-            f"no task {given['task']!r}", hint=f"Known tasks: {', '.join(sorted(TASKS))}."
-        )
-    settings = TrainSettings(**given)
+    settings = checked_settings(given)
+    from sleepmem.train.run import CHECKPOINT, run
+
     with _report(settings.steps) as report:
         accuracy = run(settings, out, report)
     for name, value in accuracy.items():

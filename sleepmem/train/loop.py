@@ -31,7 +31,7 @@ class TrainingDiverged(SleepmemError):
     def __init__(self, step: int, what: str) -> None:
         super().__init__(
             f"step {step}: {what} is not finite",
-            hint="The last checkpoint before it is kept; resume with a lower --lr.",
+            hint="The last save before it is kept; start anew with a lower --lr and another --out.",
         )
 
 

@@ -9,6 +9,8 @@ from time import monotonic
 
 import torch
 
+from sleepmem.errors import ConfigError
+from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.model.checkpoint import CONFIG
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.loop import Progress, build_model, build_optimizer, to_device, train
@@ -34,12 +36,20 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
 
     Returns:
         Held-out accuracy by number of passes, and with blank fast weights.
+
+    Raises:
+        ConfigError: no such task or device, or the folder holds another run.
+        TrainingDiverged: a loss or gradient was not finite.
     """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device", hint="Train with --device cpu.")
     torch.set_num_threads(1 if settings.device == "cpu" else torch.get_num_threads())
     task = find_task(settings.task)
     lm = build_model(settings, task)
     optimizer = build_optimizer(settings, lm)
     progress = load_run(folder, settings, lm, optimizer)
+    if not progress.step:  # a folder that cannot be written fails before the work, not after
+        save_run(folder, settings, lm, optimizer, progress)
     saved_at = monotonic()
 
     def on_step(progress: Progress, loss: float) -> None:
@@ -74,6 +84,9 @@ def evaluate(settings: TrainSettings, task: Task, lm: SleepForCausalLM) -> dict[
 def export(folder: Path, lm: SleepForCausalLM, task: Task) -> None:
     """Write a checkpoint that `load_checkpoint` and transformers read."""
     folder.mkdir(parents=True, exist_ok=True)
+    chat = ChatTokens(task.tokenizer())
+    for config in (lm.config, lm.generation_config):  # where `generate` stops
+        config.eos_token_id, config.pad_token_id = chat.end, chat.pad
     lm.save_pretrained(folder)
     save_tokenizer(task.tokenizer(), folder)
     assert (folder / CONFIG).is_file()

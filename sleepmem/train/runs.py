@@ -4,7 +4,8 @@
     model.safetensors    slow weights at the last save
     optimizer.safetensors
 
-Files are written to a temporary name and renamed, so a kill leaves the last save whole.
+All files of a save are written to temporary names before the first of them is renamed. A kill
+before that leaves the last save as it is; the next load finishes one that was cut between renames.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,16 +44,16 @@ def save_run(
 ) -> None:
     """Save all that `load_run` needs; the record comes last and names the step of the tensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    step = str(progress.step)
-    _replace(folder / MODEL, lambda p: save_file(_named_weights(lm), p, {"step": step}))
-    tensors = _optimizer_tensors(optimizer)
-    _replace(folder / OPTIMIZER, lambda p: save_file(tensors, p, {"step": step}))
+    step = {"step": str(progress.step)}
+    save_file(_named_weights(lm), _temporary(folder, MODEL), step)
+    save_file(_optimizer_tensors(optimizer), _temporary(folder, OPTIMIZER), step)
     record = {
         "settings": settings.model_dump(mode="json"),
         "progress": asdict(progress),
         "environment": environment(),
     }
-    _replace(folder / RECORD, lambda p: p.write_text(json.dumps(record, indent=1)))
+    _temporary(folder, RECORD).write_text(json.dumps(record, indent=1))
+    _rename(folder)
 
 
 def load_run(
@@ -63,21 +65,33 @@ def load_run(
     """Fill model and optimiser from the last save; a fresh `Progress` if there is none.
 
     Raises:
-        ConfigError: the folder holds a run with other settings.
+        ConfigError: the folder holds a run with other settings, or one that cannot be read.
     """
     if not (folder / RECORD).exists():
         return Progress()
-    record = json.loads((folder / RECORD).read_text())
-    found = TrainSettings(**record["settings"])
+    try:
+        if not _is_whole(folder) and _temporary(folder, RECORD).exists():
+            _rename(folder)
+        if not _is_whole(folder):
+            raise ValueError("its last save was cut short")
+        record = json.loads((folder / RECORD).read_text())
+        found = TrainSettings(**record["settings"])
+        progress = Progress(**record["progress"])
+        weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
+    except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as problem:
+        raise ConfigError(
+            f"{folder} holds a run that cannot be resumed: {str(problem).splitlines()[0]}",
+            hint="Move it away, or give another --out, to start anew.",
+        ) from problem
     if found.model_copy(update={"steps": settings.steps}) != settings:
         different = [k for k, v in settings.model_dump().items() if getattr(found, k) != v]
         raise ConfigError(
             f"{folder} holds a run with other settings: {', '.join(different)}",
             hint="Give the same settings to resume it, or another --out to start anew.",
         )
-    lm.load_state_dict(load_file(folder / MODEL), strict=False)
-    _restore_optimizer(optimizer, load_file(folder / OPTIMIZER))
-    return Progress(**record["progress"])
+    lm.load_state_dict(weights, strict=False)  # the output layer is tied, so it is not in there
+    _restore_optimizer(optimizer, tensors)
+    return progress
 
 
 def environment() -> dict[str, Any]:
@@ -137,7 +151,21 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f"{name}.tmp"
+
+
+def _rename(folder: Path) -> None:
+    """Give the files of a save their names, as far as they do not have them; the record's last."""
+    for name in (MODEL, OPTIMIZER, RECORD):
+        with suppress(FileNotFoundError):
+            os.replace(_temporary(folder, name), folder / name)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether all files of the folder are of one save."""
+    steps = {str(json.loads((folder / RECORD).read_text())["progress"]["step"])}
+    for name in (MODEL, OPTIMIZER):
+        with safe_open(folder / name, framework="pt") as file:
+            steps.add((file.metadata() or {}).get("step", ""))
+    return len(steps) == 1

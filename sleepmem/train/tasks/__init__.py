@@ -8,6 +8,8 @@ from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from sleepmem.errors import ConfigError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
@@ -59,9 +61,14 @@ class Task(Protocol):
 
 
 def find_task(name: str) -> Task:
-    """Return a task by name. Raises ValueError for an unknown one."""
+    """Return a task by name.
+
+    Raises:
+        ConfigError: an unknown one.
+    """
     if name not in TASKS:
-        raise ValueError(f"no task {name!r}; known: {', '.join(sorted(TASKS))}")
+        known = ", ".join(sorted(TASKS))
+        raise ConfigError(f"no task {name!r}; known: {known}", hint="Name one of those.")
     module, factory = TASKS[name].split(":")
     make: Callable[[], Task] = getattr(import_module(module), factory)
     return make()

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 
 from sleepmem.errors import ConfigError
+from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.train import run as runs
-from sleepmem.train.loop import Progress, TrainingDiverged, learning_rate
+from sleepmem.train.loop import (
+    Progress,
+    TrainingDiverged,
+    build_model,
+    build_optimizer,
+    learning_rate,
+)
 from sleepmem.train.run import run
-from sleepmem.train.settings import TrainSettings
-from sleepmem.train.tasks import IGNORED, TASKS, Batch
+from sleepmem.train.runs import load_run
+from sleepmem.train.settings import TrainSettings, checked_settings
+from sleepmem.train.tasks import IGNORED, TASKS, Batch, find_task
 from sleepmem.train.tokenizer import build_tokenizer
 
 
@@ -114,6 +125,75 @@ def test_a_run_that_was_cut_and_resumed_equals_an_unbroken_one(
     run(settings(steps=40), tmp_path / "whole", silent)
     cut, whole = (tmp_path / name / "checkpoint/model.safetensors" for name in ("cut", "whole"))
     assert cut.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("n_renamed", [0, 1, 2])
+def test_a_save_that_was_cut_anywhere_is_finished_or_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_renamed: int
+) -> None:
+    # weights of one save beside the record of another would be trained twice over some steps
+    run(settings(steps=4), tmp_path, silent)
+    rename, left = os.replace, iter([True] * n_renamed)
+
+    def cut(source: Path, target: Path) -> None:
+        if not next(left, False):
+            raise Killed
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", cut)
+        with pytest.raises(Killed):
+            run(settings(steps=6), tmp_path, silent)
+    lm, task_settings = build_model(settings(), EchoTask()), settings(steps=6)
+    progress = load_run(tmp_path, task_settings, lm, build_optimizer(task_settings, lm))
+    assert progress.step == (6 if n_renamed else 4)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(saved[name], p) for name, p in lm.named_parameters())
+
+
+def test_a_folder_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
+    run(settings(steps=2), tmp_path, silent)
+    (tmp_path / "optimizer.safetensors").write_bytes(b"x" * 20)
+    with pytest.raises(ConfigError, match="cannot be resumed"):
+        run(settings(steps=4), tmp_path, silent)
+
+
+def test_a_folder_that_cannot_be_written_fails_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        run(settings(), tmp_path / "file", lambda *_: pytest.fail("it trained"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"layers": "AX"},
+        {"layers": "AA"},
+        {"layers": ""},
+        {"hidden_size": 18, "n_attention_heads": 4},
+        {"passes": ()},
+        {"passes": (0,)},
+        {"lr": float("nan")},
+        {"batch": 0},
+        {"device": "abacus"},
+    ],
+)
+def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(given)).replace("_", ".")) as caught:
+        checked_settings({"task": "echo", "steps": 1} | given)
+    assert caught.value.hint
+
+
+def test_task_that_is_unknown_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no task 'x'"):
+        find_task("x")
+
+
+def test_checkpoint_says_where_generation_stops(tmp_path: Path) -> None:
+    run(settings(steps=1), tmp_path, silent)
+    lm = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    chat = ChatTokens(EchoTask().tokenizer())
+    assert (lm.generation_config.eos_token_id, lm.config.pad_token_id) == (chat.end, chat.pad)
 
 
 def test_other_settings_do_not_resume(tmp_path: Path) -> None:

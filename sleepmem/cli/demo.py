@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -58,7 +57,6 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
     """
     told = draw_life(seed)
     plan = plan_of(terminal, told, passes)
-    asyncio.run(start_over(terminal))
     with progress("told and slept", 2 * N_EPISODES) as step:
         for slept in steps_of("live", plan):
             if slept["outcome"] != Outcome.SLEPT:
@@ -101,14 +99,6 @@ def plan_of(terminal: Terminal, told: list[Told], passes: int) -> dict[str, Any]
         "asked": {"own": OWN, "blank": BLANK, "other": OTHER},
         "questions": [t.question for t in told],
     }
-
-
-async def start_over(terminal: Terminal) -> None:
-    """Delete what an earlier demo left."""
-    async with terminal.memory() as memory:
-        for summary in await memory.agents():
-            if summary.agent in (OWN, OTHER, BLANK):
-                await memory.delete_agent(summary.agent)
 
 
 def steps_of(what: str, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ Plan = dict[str, Any]  # see `sleepmem.cli.demo.plan_of`
 async def live(plan: Plan) -> AsyncIterator[dict[str, Any]]:
     """Tell each agent its facts, episode by episode, and end a task after each."""
     async with memory_of(plan) as memory:
+        await start_over(memory, plan)
         for name, episodes in plan["lives"].items():
             agent = await memory.agent(name)
             for statements in episodes:
@@ -33,6 +34,14 @@ async def live(plan: Plan) -> AsyncIterator[dict[str, Any]]:
                 report = await agent.end_task()
                 outcome = report.outcome.value if report else "not asked to"
                 yield {"agent": name, "outcome": outcome}
+
+
+async def start_over(memory: SleepMemory, plan: Plan) -> None:
+    """Delete what an earlier demo left, once it is sure that there is a model to follow it."""
+    assert memory.lm
+    for summary in await memory.agents():
+        if summary.agent in plan["asked"].values():
+            await memory.delete_agent(summary.agent)
 
 
 async def ask(plan: Plan) -> AsyncIterator[dict[str, Any]]:

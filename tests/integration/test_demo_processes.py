@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_shell import Shell
 
 from sleepmem.cli.demo import DemoFailed, steps_of
 from sleepmem.train.loop import build_model
@@ -26,6 +28,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": str(folder / "model"),
         "data": None,
         "passes": 1,
+        "asked": {"own": "demo"},
         "lives": {"demo": [["My dog is called Rex, and he is very old."]] * 3},
     }
 
@@ -45,3 +48,14 @@ def test_process_that_is_killed_is_said(plan: dict[str, Any]) -> None:
     with pytest.raises(DemoFailed, match="live ended with code -9") as caught:
         list(steps)
     assert caught.value.hint
+
+
+def test_demo_without_its_model_leaves_the_last_one_as_it_was(
+    plan: dict[str, Any], tmp_path: Path
+) -> None:
+    shell = Shell(str(tmp_path / "agents.db"))
+    shell.run("say", "--agent", "demo", "colour=blue")
+    with pytest.raises(DemoFailed, match="no checkpoint '/nowhere'") as caught:
+        list(steps_of("live", plan | {"db": shell.db, "model": "/nowhere"}))
+    assert "checkpoint folder" in caught.value.hint
+    assert len(shell.json("log", "--agent", "demo")["messages"]) == 2

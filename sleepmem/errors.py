@@ -135,6 +135,11 @@ class CheckpointNotFound(NotFound):
 class Conflict(SleepmemError):
     """The world moved on: read again, decide again."""
 
+    def __init__(
+        self, message: str, *, hint: str = "Look at what is there, then try again."
+    ) -> None:
+        super().__init__(message, hint=hint)
+
 
 class HeadMoved(Conflict):
     """The head of a branch is no longer the one that a sleep was computed on."""

@@ -152,6 +152,7 @@ class EpisodeLog(Protocol):
     ) -> int:
         """Take the agent for `holder` and return the new epoch; older epochs can no longer write.
 
+        Nor can those of a deleted agent of that name: no epoch comes twice.
         Creates the agent with branch `main` if it is unknown and `create`.
 
         Raises:

@@ -105,7 +105,9 @@ class Lease:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Note when a write says that the claim is lost."""
+        """Refuse at once if the claim is known to be lost; note when a write says so."""
+        if self.is_lost:
+            raise LeaseLost(self.agent, self.epoch)
         try:
             yield
         except LeaseLost:

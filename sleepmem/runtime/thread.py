@@ -39,7 +39,7 @@ class LiveThread:
     ) -> None:
         self.parts, self.lease, self.branch, self.name = parts, lease, branch, name
         self._sleeps, self._calls = sleeps, asyncio.Lock()
-        self._row: Thread | None = None
+        self._row: tuple[int, Thread] | None = None  # as it was read in an epoch
         self._system: str | None = None
         self._system_ids: dict[str, tuple[int, ...]] = {}
         self._before: tuple[int, LoggedMessage | None, frozenset[str]] | None = None
@@ -49,7 +49,7 @@ class LiveThread:
 
     def prompt(self, system: str) -> None:
         """Replace the system prompt, from the next call on."""
-        self._system, self._row = checked_text("the system prompt", system), None
+        self._system = checked_text("the system prompt", system)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Thread]:
@@ -65,15 +65,17 @@ class LiveThread:
                 yield await self.row()
 
     async def row(self) -> Thread:
-        if self._row is None:
-            self._row = await self.parts.log.thread(
-                self.lease.agent,
-                self.lease.epoch,
-                branch=self.branch,
-                name=self.name,
-                system=self._system,
-            )
-        return self._row
+        """Return the thread's row; who held the agent meanwhile may have changed it."""
+        epoch, system = self.lease.epoch, self._system
+        if self._row is not None and self._row[0] == epoch and system is None:
+            return self._row[1]
+        row = await self.parts.log.thread(
+            self.lease.agent, epoch, branch=self.branch, name=self.name, system=system
+        )
+        self._row = (epoch, row)
+        if self._system is system:
+            self._system = None  # it is in the log; a later one is not
+        return row
 
     # where it stands
 

@@ -5,6 +5,7 @@ Every function takes a connection whose transaction is the caller's.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -52,7 +53,8 @@ async def claim(
         raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
     if found.epoch == 0:
         await _insert_if_new(connection, schema.branch, {"agent_id": found.id, "name": MAIN})
-    epoch = int(found.epoch) + 1
+    # a life begins at an epoch of its own: who held a deleted agent of that name holds nothing
+    epoch = int(found.epoch) + 1 if found.epoch else 1 + secrets.randbits(32)
     await connection.execute(
         update(table)
         .where(table.c.id == found.id)

@@ -85,7 +85,7 @@ class MemoryEpisodeLog:
         checked_name("agent name", agent)
         checked_name("holder", holder)
         if agent not in self._agents and create:
-            self._agents[agent] = _Agent(agent, fingerprint)
+            self._agents[agent] = _Agent(agent, fingerprint, epoch=secrets.randbits(32))
         found = self._agent(agent)
         if found.fingerprint != fingerprint:
             raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)

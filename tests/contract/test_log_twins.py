@@ -91,8 +91,8 @@ class Player:
         epoch = await life.log.claim(
             "ana", fingerprint="f" * 64, holder="h", create=False, now=life.now()
         )
-        life.epoch = epoch
-        return epoch
+        before, life.epoch = life.epoch, epoch
+        return epoch - before
 
     async def _episode(self, life: Life) -> str:
         """Return the open episode's id if it is fixed, else one that both logs are given."""

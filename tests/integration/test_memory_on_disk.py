@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from sleepmem import SleepMemory
 from sleepmem.errors import (
     CheckpointNotFound,
     LeaseLost,
+    NotOpen,
     SleepmemError,
     SnapshotCorrupt,
     SnapshotNotFound,
 )
 from sleepmem.policy import TokenBudget
 from sleepmem.testing import FakeSleepLM
-from sleepmem.types import Message, Outcome, Role
+from sleepmem.types import Message, Outcome, Reply, Role
 
 
 def memory_at(folder: Path, **options: object) -> SleepMemory:
@@ -94,6 +96,30 @@ async def test_threads_and_claims_on_disk(tmp_path: Path) -> None:
             await ours.say("pet?")
         assert (await theirs.say("pet?")).text == "rex"
         assert (await (await one.agent("ana")).say("pet?")).text == "rex"
+
+
+@pytest.mark.parametrize("n_spins", [1, 40, 160])
+async def test_close_while_turns_run_loses_nothing(tmp_path: Path, n_spins: int) -> None:
+    memory = await memory_at(tmp_path, policy=TokenBudget(20)).open()
+    threads = [(await memory.agent("ana")).thread(f"t{n}") for n in range(3)]
+    turns = [
+        asyncio.create_task(thread.say(f"k{n}=v{n} and more", request_id=f"r{n}"))
+        for n, thread in enumerate(threads)
+    ]
+    for _ in range(n_spins):
+        await asyncio.sleep(0)
+    await memory.aclose()
+    ended = await asyncio.gather(*turns, return_exceptions=True)
+    assert all(isinstance(end, Reply | NotOpen) for end in ended)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    async with memory:
+        ana = await memory.agent("ana")
+        for n, end in enumerate(ended):
+            reply = await ana.thread(f"t{n}").say(f"k{n}=v{n} and more", request_id=f"r{n}")
+            assert not isinstance(end, Reply) or end.text == reply.text
+        told = [entry.content async for entry in memory.log("ana", search="=")]
+        assert sorted(told) == [f"k{n}=v{n} and more" for n in range(3)]
+        assert [r.verified async for r in memory.replay("ana", verify=True)].count(False) == 0
 
 
 async def test_corrupt_and_missing_snapshots_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import errno
 import pytest
 from home import Home, Hooked, Never, until
 
-from sleepmem.errors import HeadMoved, LeaseLost, MemoryFull, SleepmemError, StoreUnavailable
+from sleepmem.errors import HeadMoved, MemoryFull, SleepmemError, StoreUnavailable
 from sleepmem.policy import Idle, TaskBoundary, TokenBudget
 from sleepmem.types import Head, Message, Outcome, Role, SleepReason, ToolCall
 
@@ -315,50 +315,6 @@ async def test_head_that_moves_during_a_sleep_supersedes_it(home: Home) -> None:
         home.snapshots.hook = None
         assert (await ana.say("pet?")).text == "rex"
         assert (await ana.sleep()).outcome is Outcome.SLEPT
-
-
-async def test_claim_elsewhere_ends_this_one(home: Home) -> None:
-    async with home.memory() as one, home.memory() as two:
-        ours = await one.agent("ana")
-        await ours.say("pet=rex")
-        theirs = await two.agent("ana")
-        assert (await theirs.say("pet?")).text == "rex"
-        for call in (ours.say("pet?"), ours.observe("x"), ours.sleep()):
-            with pytest.raises(LeaseLost):
-                await call
-        assert len(await home.contents("ana")) == 4
-        # opened again it is ours again, and it knows what happened meanwhile
-        again = await one.agent("ana")
-        expected = await home.reply_to("ana", "so?")
-        assert (await again.say("so?")).text == expected
-        with pytest.raises(LeaseLost):
-            await theirs.say("pet?")
-    await home.check("ana")
-
-
-async def test_claim_elsewhere_during_a_reply_is_never_answered(home: Home) -> None:
-    async with home.memory() as one, home.memory() as two:
-        ours = await one.agent("ana")
-        stream = ours.stream("hello")
-        await anext(stream)
-        await two.agent("ana")
-        with pytest.raises(LeaseLost):
-            async for _ in stream:
-                pass
-    assert await home.contents("ana") == []
-
-
-async def test_claim_elsewhere_after_the_commit_does_not_hide_the_reply(home: Home) -> None:
-    async def claim(name: str, when: str) -> None:
-        if (name, when) == ("finish", "after"):
-            home.log._inner._agents["ana"].epoch += 1
-
-    home.log = Hooked(home.log, claim)
-    async with home.memory(policy=TokenBudget(5)) as memory:
-        ana = await memory.agent("ana")
-        assert (await ana.say("hello there")).text
-        with pytest.raises(LeaseLost):
-            await ana.say("more")
 
 
 async def test_attempt_that_cannot_be_recorded_is_still_told(home: Home) -> None:

@@ -1,0 +1,80 @@
+"""Two processes and one agent: the one that claimed it last may write."""
+
+from __future__ import annotations
+
+import pytest
+from home import Home, Hooked
+
+from sleepmem.errors import LeaseLost
+from sleepmem.policy import TokenBudget
+
+
+async def test_claim_elsewhere_ends_this_one(home: Home) -> None:
+    async with home.memory() as one, home.memory() as two:
+        ours = await one.agent("ana")
+        await ours.say("pet=rex")
+        theirs = await two.agent("ana")
+        assert (await theirs.say("pet?")).text == "rex"
+        for call in (ours.say("pet?"), ours.observe("x"), ours.sleep()):
+            with pytest.raises(LeaseLost):
+                await call
+        assert len(await home.contents("ana")) == 4
+        # opened again it is ours again, and it knows what happened meanwhile
+        again = await one.agent("ana")
+        expected = await home.reply_to("ana", "so?")
+        assert (await again.say("so?")).text == expected
+        with pytest.raises(LeaseLost):
+            await theirs.say("pet?")
+    await home.check("ana")
+
+
+async def test_prompt_that_changed_elsewhere_is_read(home: Home) -> None:
+    async with home.memory() as one, home.memory() as two:
+        ours = (await one.agent("ana")).thread("work", system="be brief")
+        await ours.say("pet=rex")
+        theirs = (await two.agent("ana")).thread("work", system="be kind")
+        await theirs.say("hello")
+        again = (await one.agent("ana")).thread("work")
+        with pytest.raises(LeaseLost):
+            await again.say("so?")
+        again = (await one.agent("ana")).thread("work")
+        expected = await home.reply_to("ana", "so?", "work")
+        assert (await again.say("so?")).text == expected
+    assert [row.system for row in await home.log.threads("ana")] == ["be kind"]
+
+
+async def test_claim_elsewhere_during_a_reply_is_never_answered(home: Home) -> None:
+    async with home.memory() as one, home.memory() as two:
+        ours = await one.agent("ana")
+        stream = ours.stream("hello")
+        await anext(stream)
+        await two.agent("ana")
+        with pytest.raises(LeaseLost):
+            async for _ in stream:
+                pass
+    assert await home.contents("ana") == []
+
+
+async def test_claim_elsewhere_after_the_commit_does_not_hide_the_reply(home: Home) -> None:
+    async def claim(name: str, when: str) -> None:
+        if (name, when) == ("finish", "after"):
+            home.log._inner._agents["ana"].epoch += 1
+
+    home.log = Hooked(home.log, claim)
+    async with home.memory(policy=TokenBudget(5)) as memory:
+        ana = await memory.agent("ana")
+        assert (await ana.say("hello there")).text
+        with pytest.raises(LeaseLost):
+            await ana.say("more")
+
+
+async def test_old_handle_of_a_deleted_agent_cannot_write_for_a_new_one(home: Home) -> None:
+    async with home.memory() as memory:
+        ghost = await memory.agent("ana")
+        await ghost.say("pet=rex")
+        await memory.delete_agent("ana")
+        ana = await memory.agent("ana")
+        with pytest.raises(LeaseLost):
+            await ghost.say("pet=tom")
+        assert (await ana.say("pet?")).text == "unknown"
+    assert await home.contents("ana") == ["pet?", "unknown"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -45,6 +48,11 @@ def translated(database: str) -> Iterator[None]:
                 "then try again.",
             ) from exc
         raise StoreError(problem, hint="Nothing was changed.") from exc
+    except (struct.error, json.JSONDecodeError, ValidationError) as exc:
+        raise StoreError(
+            f"{database}: a row holds what sleepmem never wrote: {_first_line(exc)}",
+            hint="Nothing was changed. Restore the database from a backup.",
+        ) from exc
     except (SQLAlchemyError, OverflowError) as exc:
         raise StoreError(f"{database}: {_first_line(exc)}", hint="Nothing was changed.") from exc
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from sleepmem.errors import LeaseLost, NotOpen, StoreUnavailable
+from sleepmem.errors import LeaseLost, NotOpen, StoreError, StoreUnavailable
 from sleepmem.store import SqlEpisodeLog, open_log
 from sleepmem.store import engine as engine_module
 from sleepmem.testing.life import Life
@@ -207,6 +207,29 @@ async def test_ids_are_four_bytes_each_and_attempts_one_row(log: SqlEpisodeLog, 
     assert found == [("e", "failed"), ("e", "slept")]
     assert rows(path, "PRAGMA foreign_key_check") == []
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sleepmem_message SET token_ids = x'0102'",
+        "UPDATE sleepmem_message SET tool_calls = '{'",
+        "UPDATE sleepmem_message SET tool_calls = '[{\"a\": 1}]'",
+    ],
+)
+async def test_row_that_was_damaged_is_an_error_in_one_line(
+    log: SqlEpisodeLog, path: Path, damage: str
+) -> None:
+    life = await Life.born(log)
+    await life.stage(done=True)
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="never wrote") as caught:
+        await log.open_episode(life.thread)
+    assert "\n" not in str(caught.value)
+    assert "backup" in caught.value.hint
 
 
 async def test_part_of_a_lineage_keeps_to_its_branch(log: SqlEpisodeLog, path: Path) -> None:

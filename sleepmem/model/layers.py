@@ -149,9 +149,13 @@ class GatedDeltaNet(nn.Module):
         self.out = nn.Linear(d_values, d_model, bias=False)
 
     def reset_parameters(self) -> None:
-        """Start as a memory that lasts: decay between `SHORTEST` and `LONGEST` tokens."""
+        """Start as a memory that lasts, and in which the same words find what they wrote."""
         nn.init.normal_(self.conv, std=0.2)
         self.conv.data[..., -1] += 1.0  # the token itself, with a little of its neighbours
+        # queries start as keys: without it names of a closed list were never told apart
+        n_keys = self.n_heads * self.d_k
+        for parameter in (self.qkv.weight, self.conv):
+            parameter.data[:n_keys] = parameter.data[n_keys : 2 * n_keys]
         nn.init.zeros_(self.write_gate.bias)
         rate = torch.linspace(math.log(1 / LONGEST), math.log(1 / SHORTEST), self.n_heads).exp()
         self.decay_bias.data.copy_(rate + torch.log(-torch.expm1(-rate)))  # softplus^-1

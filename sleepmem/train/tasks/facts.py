@@ -24,26 +24,30 @@ from sleepmem.train.tasks.facts_talk import (
     question,
     statement,
 )
-from sleepmem.train.tasks.facts_words import ATTRIBUTES
 from sleepmem.train.tokenizer import build_tokenizer
 from sleepmem.types import Message, Role
 
 
 class Load(NamedTuple):
-    """How much a context holds: facts in all, over at most so many windows."""
+    """How much a context holds at most: facts, windows, and different things that are said.
+
+    With one thing said of all, only names tell the facts apart; that comes first, for a model that
+    may tell them apart by what is said never learns the names.
+    """
 
     n_facts: int
     n_windows: int
+    n_attributes: int
 
 
 STAGES = (
-    Load(1, 1),
-    Load(2, 1),
-    Load(4, 2),
-    Load(8, 3),
-    Load(12, 4),
-    Load(20, 6),
-    Load(32, 10),
+    Load(1, 1, 10),
+    Load(2, 2, 1),
+    Load(4, 4, 2),
+    Load(8, 6, 4),
+    Load(12, 6, 10),
+    Load(20, 8, 10),
+    Load(32, 10, 10),
 )
 
 
@@ -70,20 +74,19 @@ class FactsTask:
         n_facts = rng.randint(-(-load.n_facts // 2), load.n_facts)
         size *= min(8, max(1, STAGES[-1].n_facts // (2 * load.n_facts)))  # of about equal work
         n_windows = rng.randint(1, min(load.n_windows, n_facts))
-        return self._batch(rng, size, n_facts, n_windows, held_out=False)
+        return self._batch(rng, size, Load(n_facts, n_windows, load.n_attributes), held_out=False)
 
     def held_out(self, rng: Random, size: int) -> Batch:
-        return self._batch(rng, size, 24, 8, held_out=True)
+        return self._batch(rng, size, Load(24, 8, 10), held_out=True)
 
-    def _batch(
-        self, rng: Random, size: int, n_facts: int, n_windows: int, *, held_out: bool
-    ) -> Batch:
+    def _batch(self, rng: Random, size: int, load: Load, *, held_out: bool) -> Batch:
+        n_facts, n_windows, _ = load
         windows: list[list[list[int]]] = [[] for _ in range(n_windows)]
         questions: list[list[tuple[list[int], list[int], int]]] = []
         is_noted, n_before = rng.random() < 0.6, rng.choice((0, 0, 0, 0, 1, 2))
         cuts = sorted(rng.sample(range(1, n_facts), n_windows - 1))  # ragged windows
         for _ in range(size):
-            n_attributes = len(ATTRIBUTES) if held_out else rng.randint(1, len(ATTRIBUTES))
+            n_attributes = load.n_attributes if held_out else rng.randint(1, load.n_attributes)
             facts = draw_facts(rng, n_facts, held_out=held_out, n_attributes=n_attributes)
             for i, (a, b) in enumerate(zip([0, *cuts], [*cuts, n_facts], strict=True)):
                 windows[i].append(self._told(rng, facts[a:b], is_noted=is_noted))

@@ -1,0 +1,171 @@
+"""What callers do with a thread: say, stream, observe, sleep, plan, end a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sleepmem.errors import ConfigError
+from sleepmem.runtime.incoming import Incoming, checked_messages
+from sleepmem.runtime.parts import at_least_one
+from sleepmem.runtime.sleeper import Wish
+from sleepmem.runtime.stream import ReplyStream
+from sleepmem.runtime.thread import LiveThread
+from sleepmem.runtime.turns import Ask, answer, observe
+from sleepmem.runtime.window import cut_behind
+from sleepmem.types import (
+    EpisodeStats,
+    Outcome,
+    Reply,
+    Sampling,
+    SleepPlan,
+    SleepReason,
+    SleepReport,
+    checked_name,
+)
+
+
+class Verbs:
+    """The verbs of one thread; an agent has them too, for its thread `main`."""
+
+    _live: LiveThread
+
+    async def say(
+        self,
+        message: Incoming,
+        *,
+        request_id: str | None = None,
+        max_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+    ) -> Reply:
+        """Say something and return the reply, once both are durable.
+
+        Args:
+            message: what the user said, or a message, or several.
+            request_id: names this call for good: made again, it returns the stored reply or goes
+                on where it was cut short, and nothing is read twice.
+            max_tokens: tokens of the reply at most.
+            sampling: how tokens are chosen.
+            stop: texts before which the reply is cut.
+
+        Raises:
+            InvalidMessage, WindowExceeded, MemoryFull, LeaseLost, ThreadBusy, NotOpen
+        """
+        stream = self.stream(
+            message, request_id=request_id, max_tokens=max_tokens, sampling=sampling, stop=stop
+        )
+        async for _ in stream:
+            pass
+        return stream.reply
+
+    def stream(
+        self,
+        message: Incoming,
+        *,
+        request_id: str | None = None,
+        max_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+    ) -> ReplyStream:
+        """Return the reply as it is spoken; arguments and errors as in `say`."""
+        defaults = self._live.parts.defaults
+        if request_id is not None:
+            checked_name("request id", request_id)
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(isinstance(text, str) and text for text in stops):
+            raise ConfigError("a stop string is a text that is not empty")
+        ask = Ask(
+            messages=checked_messages(message),
+            request_id=request_id,
+            max_tokens=at_least_one(
+                "max_tokens", defaults.max_tokens if max_tokens is None else max_tokens
+            ),
+            sampling=sampling or defaults.sampling,
+            stop=stops,
+        )
+        return ReplyStream(answer(self._live, ask))
+
+    async def observe(self, messages: Incoming) -> tuple[SleepReport, ...]:
+        """Live through messages as they stand, in one commit; nothing is generated.
+
+        Returns the sleeps that they caused.
+        """
+        return await observe(self._live, checked_messages(messages))
+
+    async def sleep(self, *, passes: int | None = None, force: bool = False) -> SleepReport:
+        """Sleep on the open episode now, and report what really happened.
+
+        An import that was cut short may have left more than a window: it is slept in pieces, and
+        the report is of the last one.
+
+        Args:
+            passes: the paper's N; None takes the memory's default.
+            force: accept any retention, and any length from one token on.
+        """
+        live = self._live
+        defaults = live.parts.defaults
+        passes = at_least_one("passes", defaults.passes if passes is None else passes)
+        floor = None if force else defaults.retention_floor
+        last: SleepReport | None = None
+        async with live.turn() as row:
+            while True:
+                standing = await live.stand(row)
+                # what is read before an episode takes no room in a sleep
+                cut = cut_behind(None, 0)(standing.open, live.parts.lm.window)
+                wish = Wish(
+                    reason=SleepReason.ASKED if cut is None else SleepReason.WINDOW,
+                    passes=passes,
+                    stop=cut,
+                    floor=floor,
+                    min_tokens=1 if force or cut is not None else defaults.min_tokens,
+                )
+                report = (await live.sleep(row, wish)).report
+                if last and report.outcome is Outcome.NOTHING_TO_DO:
+                    return last
+                last = report
+                if cut is None or report.outcome is not Outcome.SLEPT:
+                    return report
+
+    async def plan(self, *, passes: int | None = None) -> SleepPlan:
+        """Return what `sleep` would do now; changes nothing."""
+        live = self._live
+        defaults = live.parts.defaults
+        passes = at_least_one("passes", defaults.passes if passes is None else passes)
+        stats = await self.stats()
+        reason = None if stats.open_tool_calls else defaults.policy.decide(stats)
+        would_sleep = stats.n_tokens >= defaults.min_tokens
+        if not would_sleep:
+            why = f"{stats.n_tokens} tokens are fewer than {defaults.min_tokens}"
+        elif reason is None:
+            why = "only because it was asked to"
+        else:
+            why = f"its policy wishes it too: {reason}"
+        return SleepPlan(
+            agent=live.lease.agent,
+            branch=live.branch,
+            thread=live.name,
+            would_sleep=would_sleep,
+            reason=reason or SleepReason.ASKED,
+            why=why,
+            n_tokens=stats.n_tokens,
+            n_turns=stats.n_turns,
+            passes=passes,
+        )
+
+    async def end_task(self) -> SleepReport | None:
+        """Say that a task ended; the policy may sleep. None if it does not wish to."""
+        live = self._live
+        async with live.turn() as row:
+            reports: list[SleepReport] = []
+            standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
+            asked = await live.ask_policy(row, live.stats(standing, task_ended=True))
+            if asked and not (reports and asked.report.outcome is Outcome.NOTHING_TO_DO):
+                reports.append(asked.report)
+            return reports[-1] if reports else None
+
+    async def stats(self) -> EpisodeStats:
+        """Return what a policy may know of the open episode."""
+        live = self._live
+        live.parts.check_open()
+        with live.lease.watched():
+            return live.stats(await live.stand(await live.row()))

@@ -231,7 +231,7 @@ class MemoryFull(SleepmemError):
     def __init__(self, agent: str, thread: str) -> None:
         super().__init__(
             f"the window of agent {agent!r}, thread {thread!r}, is full and its sleep was rejected",
-            hint=f"Accept the loss with: sleepmem sleep --agent {agent} --force",
+            hint=f"Accept the loss with: sleepmem sleep --agent {agent} --thread {thread} --force",
         )
         self.agent, self.thread = agent, thread
 
@@ -241,7 +241,7 @@ class StoreError(SleepmemError):
 
 
 class StoreUnavailable(StoreError):
-    """The store is locked, full or unreachable for now; trying again may help."""
+    """The store is locked, full or unreachable at present; trying again may help."""
 
 
 class SchemaMismatch(StoreError):

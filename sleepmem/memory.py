@@ -21,6 +21,7 @@ from sleepmem.runtime.clock import SystemClock
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.runtime.parts import Defaults, Lease, Parts
+from sleepmem.runtime.plan import planned
 from sleepmem.runtime.replay import episodes_until, verified_episodes
 from sleepmem.store import (
     MemoryEpisodeLog,
@@ -36,6 +37,7 @@ from sleepmem.types import (
     ReplayedEpisode,
     Role,
     Sampling,
+    SleepPlan,
     checked_name,
 )
 
@@ -244,6 +246,12 @@ class SleepMemory:
     async def agents(self) -> list[AgentSummary]:
         """Return the agents of this database; needs no model."""
         return await self._open_house().log.agents()
+
+    async def plan(
+        self, name: str, *, branch: str = MAIN, thread: str = MAIN, passes: int | None = None
+    ) -> SleepPlan:
+        """Return what a sleep of a thread would do now; claims nobody and changes nothing."""
+        return await planned(await self._open_house().parts(), name, branch, thread, passes)
 
     async def delete_agent(self, name: str) -> None:
         """Delete an agent for good: its log, its branches and its snapshots; needs no model.

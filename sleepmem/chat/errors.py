@@ -41,7 +41,7 @@ class OtherModel(CheckpointNotFound, ModelNotFoundError):
 
 
 class StoreAway(StoreUnavailable, ModelConnectionError):
-    """The store is locked, full or unreachable for now."""
+    """The store is locked, full or unreachable at present."""
 
 
 class TooSlow(SleepmemError, ModelTimeoutError):

@@ -38,14 +38,15 @@ def sleep(
 
     async def run() -> int:
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch, create=False)
-            sleeper = agent.thread(thread)
-            if only_plan:
-                plan = await sleeper.plan(passes=passes)
+            if only_plan:  # who holds the agent goes on undisturbed
+                plan = await memory.plan(
+                    address.agent, branch=address.branch, thread=thread, passes=passes
+                )
                 terminal.write(plan_line(plan))
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0
-            report = await sleeper.sleep(passes=passes, force=force)
+            agent = await memory.agent(address.agent, branch=address.branch, create=False)
+            report = await agent.thread(thread).sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))
         terminal.write_document(sleep_document(report))
         return EXIT_CODES[report.outcome]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sleepmem.errors import ConfigError
 from sleepmem.runtime.incoming import Incoming, checked_messages
 from sleepmem.runtime.parts import at_least_one
+from sleepmem.runtime.plan import plan_of
 from sleepmem.runtime.sleeper import Wish
 from sleepmem.runtime.stream import ReplyStream
 from sleepmem.runtime.thread import LiveThread
@@ -128,29 +129,7 @@ class Verbs:
 
     async def plan(self, *, passes: int | None = None) -> SleepPlan:
         """Return what `sleep` would do now; changes nothing."""
-        live = self._live
-        defaults = live.parts.defaults
-        passes = at_least_one("passes", defaults.passes if passes is None else passes)
-        stats = await self.stats()
-        reason = None if stats.open_tool_calls else defaults.policy.decide(stats)
-        would_sleep = stats.n_tokens >= defaults.min_tokens
-        if not would_sleep:
-            why = f"{stats.n_tokens} tokens are fewer than {defaults.min_tokens}"
-        elif reason is None:
-            why = "only because it was asked to"
-        else:
-            why = f"its policy wishes it too: {reason}"
-        return SleepPlan(
-            agent=live.lease.agent,
-            branch=live.branch,
-            thread=live.name,
-            would_sleep=would_sleep,
-            reason=reason or SleepReason.ASKED,
-            why=why,
-            n_tokens=stats.n_tokens,
-            n_turns=stats.n_turns,
-            passes=passes,
-        )
+        return plan_of(self._live, await self.stats(), passes)
 
     async def end_task(self) -> SleepReport | None:
         """Say that a task ended; the policy may sleep. None if it does not wish to."""

@@ -23,6 +23,7 @@ from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
 
 EMA = 0.95  # weight of the past in the running accuracy
+MANY_PASSES_FROM = 2  # stage; before it the fewest passes, since what is learned there needs none
 
 
 class TrainingDiverged(SleepmemError):
@@ -105,12 +106,12 @@ def train(
         TrainingDiverged: weights are those before the step.
     """
     lm.train()
-    deepest = max(settings.passes)
     while progress.step < settings.steps:
         started = monotonic()
         rng = Random(f"{settings.seed}:{progress.step}")
         batch = to_device(task.batch(rng, settings.batch, progress.stage), settings.device)
-        passes = rng.choice(settings.passes)
+        offered = settings.passes if progress.stage >= MANY_PASSES_FROM else settings.passes[:1]
+        passes = rng.choice(offered)
         result = score(lm, batch, passes)
         optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
@@ -121,7 +122,7 @@ def train(
         progress.step += 1
         progress.n_tokens += n_token_passes(batch, passes)
         progress.seconds += monotonic() - started
-        if passes == deepest:
+        if passes == offered[-1]:
             _advance(progress, float(result.accuracy), settings.gate, task.n_stages)
         on_step(progress, float(result.loss.detach()))
 

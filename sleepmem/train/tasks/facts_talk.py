@@ -46,6 +46,16 @@ def question(fact: Fact, wording: int) -> str:
     return _worded(ATTRIBUTES[fact.attribute].questions[wording], fact.subject, "")
 
 
+def short_statement(fact: Fact) -> str:
+    """Return the fact in shorthand: "Maria dog Rex"."""
+    return f"{short_question(fact)} {fact.value}"
+
+
+def short_question(fact: Fact) -> str:
+    """Return what is asked for in shorthand: "Maria dog"."""
+    return f"{fact.subject or 'My'} {ATTRIBUTES[fact.attribute].name}"
+
+
 def answer(fact: Fact) -> str:
     return f"{fact.value}."
 
@@ -64,6 +74,7 @@ def all_texts() -> Iterator[str]:
             yield from (_worded(w, subject, v) for w in attribute.statements for v in ("x", "a"))
             yield from (_worded(w, subject, "") for w in attribute.questions)
         yield from (f"a {value}" for value in attribute.values)
+        yield f"a {attribute.name}"
     yield from (f"a {name}'s" for name in NAMES)
     yield NOTED
 

@@ -6,7 +6,14 @@ import errno
 import pytest
 from home import Home, Hooked, Never, until
 
-from sleepmem.errors import HeadMoved, MemoryFull, SleepmemError, StoreUnavailable
+from sleepmem.errors import (
+    AgentNotFound,
+    BranchNotFound,
+    HeadMoved,
+    MemoryFull,
+    SleepmemError,
+    StoreUnavailable,
+)
 from sleepmem.policy import Idle, TaskBoundary, TokenBudget
 from sleepmem.types import Head, Message, Outcome, Role, SleepReason, ToolCall
 
@@ -86,6 +93,19 @@ async def test_plan_says_what_sleep_would_do(home: Home) -> None:
         assert (plan.n_tokens, plan.n_turns, plan.passes) == (13, 1, 3)
         assert plan.token_passes == 39
         assert home.log.attempts == []
+
+
+async def test_plan_of_a_memory_claims_nobody(home: Home) -> None:
+    async with home.memory() as memory, home.memory() as looker:
+        ana = await memory.agent("ana")
+        await ana.observe("hello there")
+        assert await looker.plan("ana", passes=3) == await ana.plan(passes=3)
+        assert (await looker.plan("ana", thread="never used")).n_tokens == 0
+        await ana.say("still mine")
+        with pytest.raises(AgentNotFound):
+            await looker.plan("bob")
+        with pytest.raises(BranchNotFound):
+            await looker.plan("ana", branch="other")
 
 
 async def test_token_budget_sleeps_after_the_turn(home: Home) -> None:

@@ -164,7 +164,7 @@ def test_reply_that_fills_the_window(ana: Shell) -> None:
 def test_full_memory_is_said_and_force_makes_room(shell: Shell) -> None:
     shell.memory, shell.lm = {"retention_floor": 1.1}, lambda: FakeSleepLM(224)
     shell.run("say", "--agent", "ana", LONG)
-    assert "sleep --agent ana --force" in shell.error("say", "--agent", "ana", LONG)
+    assert "sleep --agent ana --thread main --force" in shell.error("say", "--agent", "ana", LONG)
     shell.run("sleep", "--agent", "ana", "--force")
     shell.run("say", "--agent", "ana", "hello")
 

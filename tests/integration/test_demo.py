@@ -103,7 +103,7 @@ def test_answers_stay_when_every_text_and_token_is_deleted(
 def test_seed_changes_people_and_facts_and_repeats_itself() -> None:
     assert draw_life(1) == draw_life(1)
     one, other = ({t.fact for t in draw_life(seed)} for seed in (1, 2))
-    assert len(one & other) == 0
+    assert len(one & other) < 3  # of 24; the lists are closed, so lives may touch
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -5,7 +5,7 @@
 Expected output:
 
     ana: Noted.
-    slept: 4 passes over 26 tokens, retention measured
+    slept: 4 passes over 23 tokens
     ... and in another process:
     ana: Rex.
 """
@@ -28,8 +28,7 @@ async def tell(db: str) -> None:
         print("ana:", reply.text)
         await ana.say("Maria lives in Lisbon.")
         report = await ana.sleep()  # writes the episode into fast weights, then drops the KV cache
-        print(f"{report.outcome}: {report.passes} passes over {report.n_tokens} tokens", end=", ")
-        print("retention", "measured" if report.retention is not None else "not measured")
+        print(f"{report.outcome}: {report.passes} passes over {report.n_tokens} tokens")
 
 
 async def ask(db: str) -> None:

@@ -72,7 +72,7 @@ def test_commands_run_in_order(index: int, tmp_path: Path) -> None:
 def test_first_screen_has_the_sentence_two_commands_and_at_most_fifteen_lines() -> None:
     first = README.partition("\n## ")[0]
     assert first.startswith("# sleepmem\n")
-    commands = [line for line in first.splitlines() if line.startswith("python -m venv")]
+    commands = [line for line in first.splitlines() if line.strip().startswith("python -m venv")]
     assert len(commands) == 2
     [code] = re.findall(r"```python\n(.*?)```", first, re.DOTALL)
     assert len(code.splitlines()) <= 15

@@ -68,8 +68,9 @@ def _interleaved(
     """Return for each life the seconds per token of each round, measured in turns."""
     times: list[list[float]] = [[] for _ in lives]
     for round_ in range(N_ROUNDS):
-        for samples, weights in zip(times, lives, strict=True):
-            state = lm.wake(weights)
+        for turn in range(len(lives)):
+            place = (turn + round_) % len(lives)  # nobody is always first
+            samples, state = times[place], lm.wake(lives[place])
             lm.read(state, window)
             samples.append(_decode_s(lm, state) / N_TOKENS)
         report("decoding in turns", round_ / N_ROUNDS)

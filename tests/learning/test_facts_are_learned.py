@@ -1,6 +1,6 @@
 """Trained from nothing, the model answers after sleep and guesses without.
 
-    pytest -m slow tests/learning      (about ten minutes on one core)
+pytest -m slow tests/learning      (about ten minutes on one core)
 """
 
 from __future__ import annotations

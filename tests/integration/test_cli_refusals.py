@@ -226,12 +226,15 @@ def test_help_shows_an_example(shell: Shell, name: str) -> None:
 # a process that is ended from outside
 
 SLOW = """
-import sys, time
+import signal, sys, time
 sys.path.insert(0, {here!r})
 from cli_shell import Shell
 from sleepmem.cli import main
 from sleepmem.cli.terminal import Terminal
 from sleepmem.testing.fake_model import FakeSleepLM
+
+# whoever runs the tests in the background has interrupts ignored, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(FakeSleepLM):
     def next(self, states, sampling):

@@ -8,7 +8,9 @@ begins with BEGIN and sees one state of the database.
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -25,7 +27,6 @@ _READS = "sleepmem_reads"  # the execution option of a connection that only read
 _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
 _PRAGMAS = (
     f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # the log is the truth: a commit survives power loss
 )
 
@@ -116,6 +117,9 @@ def _prepare(engine: Engine, *, foreign_keys: bool) -> None:
         cursor = dbapi_connection.cursor()
         for pragma in (*_PRAGMAS, f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"):
             cursor.execute(pragma)
+        # switching does not wait for a lock; who holds it is switching, or the next connection will
+        with suppress(OperationalError):
+            cursor.execute("PRAGMA journal_mode=WAL")
         cursor.close()
 
     event.listen(engine, "connect", set_pragmas)

@@ -29,20 +29,58 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
     return passes
 
 
+def _options(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, int | str]:
+    options: dict[str, int | str] = {}
+    for pair in value:
+        name, equals, text = pair.partition("=")
+        if not (name and equals and text):
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        options[name] = int(text) if text.lstrip("-").isdigit() else text
+    return options
+
+
+def _setting(
+    kind: click.ParamType[Any], *names: str, **more: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(*names, type=kind, show_default=True, **more)
+
+
 @click.command()
 @click.argument("task")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
+@click.option("--set", "options", metavar="NAME=VALUE", multiple=True, callback=_options,
+              help="A size of the task, such as nodes=16; may be given often.")  # fmt: skip
+@_setting(click.IntRange(1), "--steps", default=4000)
 @click.option("--passes", default="1,2,4", show_default=True, callback=_passes,
-              help="Drawn from for each batch.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--layers", default="AG", show_default=True, help="A attention, G gated delta rule.")
-@click.option("--hidden-size", type=click.IntRange(8), default=128, show_default=True)
-@click.option("--heads", "n_heads", type=click.IntRange(1), default=2, show_default=True,
-              help="Of each recurrent layer.")  # fmt: skip
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+              help="Drawn from for each batch; one number is a fixed N.")  # fmt: skip
+@_setting(click.INT, "--seed", default=0)
+@_setting(click.Choice(["adamw", "muon"]), "--optimizer", default="adamw",
+          help="muon takes AdamW for all but the matrices of the blocks.")  # fmt: skip
+@_setting(click.FloatRange(0, min_open=True), "--lr", default=2e-3, help="Peak, of AdamW.")
+@_setting(click.FloatRange(0, min_open=True), "--muon-lr", default=2e-3, help="Peak, of Muon.")
+@_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
+@_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
+          help="Open a stage when the one before is learned, or evenly.")  # fmt: skip
+@_setting(click.STRING, "--layers", default="AG", help="A attention, G gated delta rule.")
+@_setting(click.IntRange(8), "--hidden-size", default=128)
+@_setting(click.IntRange(8), "--intermediate-size", default=256)
+@_setting(click.IntRange(1), "--attention-heads", "n_attention_heads", default=4)
+@_setting(click.IntRange(1), "--heads", "n_heads", default=2, help="Of each recurrent layer.")
+@_setting(click.IntRange(1), "--d-k", default=64, help="Key size of such a head.")
+@_setting(click.IntRange(1), "--d-v", default=64, help="Value size of such a head.")
+@click.option("--tied/--untied", default=True, show_default=True,
+              help="Output layer and embedding are one.")  # fmt: skip
+@_setting(click.Choice(["carry", "embed", "inject"]), "--loop-input", default="carry",
+          help="What later passes read; carry is the paper's.")  # fmt: skip
+@_setting(click.Choice(["carry", "reset"]), "--loop-state", default="carry",
+          help="Fast weights that later passes start from.")  # fmt: skip
+@_setting(click.IntRange(1), "--wake-passes", default=1, help="Passes over a question.")
+@click.option("--evict/--no-evict", default=True, show_default=True,
+              help="Without: no sleep, all windows stay in the KV cache.")  # fmt: skip
+@_setting(click.Choice(["cpu", "cuda"]), "--device", default="cpu")
+@click.option("--bf16", is_flag=True, help="Compute in bfloat16.")
 @common
 @pass_terminal
 def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
@@ -54,10 +92,13 @@ def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
     \b
     Example:
       sleepmem train facts --out runs/facts --steps 4000
+      sleepmem train depo --set nodes=16 --set hops=10 --passes 4 --out runs/depo-n4
     """
     from sleepmem.train.settings import checked_settings
 
-    settings = checked_settings(given)
+    names = ("loop_input", "loop_state", "wake_passes", "evict")
+    loop = {name: given.pop(name) for name in names}
+    settings = checked_settings({**given, "loop": loop})
     from sleepmem.train.run import CHECKPOINT, run
 
     with _report(settings.steps) as report:

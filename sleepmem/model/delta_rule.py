@@ -31,10 +31,11 @@ def delta_step(
     Returns:
         Output (B, H, V) and the new state.
     """
-    state = state * g.exp()[..., None, None]
-    error = v - (k.unsqueeze(-2) @ state).squeeze(-2)
-    state = state + k.unsqueeze(-1) * (beta[..., None] * error).unsqueeze(-2)
-    return (q.unsqueeze(-2) @ state).squeeze(-2), state
+    decay = g.exp()[..., None]
+    known, recalled = (decay[..., None] * (torch.stack([k, q], dim=-2) @ state)).unbind(-2)
+    new = beta[..., None] * (v - known)
+    output = recalled + (q * k).sum(-1, keepdim=True) * new
+    return output, decay[..., None] * state + k.unsqueeze(-1) * new.unsqueeze(-2)
 
 
 def delta_scan(

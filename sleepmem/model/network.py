@@ -139,8 +139,12 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
         return self.lm_head
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Return (batch, tokens, hidden) for ids (batch, tokens)."""
-        return self.model.embed_tokens(token_ids)
+        """Return (batch, tokens, hidden) for ids (batch, tokens).
+
+        Ids (batch, tokens, parts) are tokens of several parts: the sum of their embeddings.
+        """
+        h = self.model.embed_tokens(token_ids)
+        return h.sum(dim=-2) if token_ids.dim() == 3 else h
 
     def logits(self, h: Tensor) -> Tensor:
         """Return (..., vocab) for the raw residual stream (..., hidden)."""

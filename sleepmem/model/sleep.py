@@ -33,7 +33,7 @@ def sleep_steps(
 
     Args:
         weights: at the start of the window, (batch, heads, d_k, d_v) each; unchanged.
-        token_ids: (batch, tokens), at most a window of them.
+        token_ids: (batch, tokens) or (batch, tokens, parts), at most a window of tokens.
         passes: >= 1, the paper's N; counts the total.
         mask: (batch, tokens), false at padding, which leaves the fast weights as they are.
 

@@ -6,7 +6,6 @@ unbroken one does. Nothing here knows what a task teaches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -19,11 +18,11 @@ from sleepmem.errors import SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.objective import score
+from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
 
 EMA = 0.95  # weight of the past in the running accuracy
-MANY_PASSES_FROM = 2  # stage; before it the fewest passes, since what is learned there needs none
 
 
 class TrainingDiverged(SleepmemError):
@@ -46,6 +45,7 @@ class Progress:
     n_tokens: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    held_out: dict[str, float] = field(default_factory=dict)  # accuracy at the end
 
 
 def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
@@ -54,7 +54,7 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
     torch.manual_seed(settings.seed)
     lm = SleepForCausalLM(
         SleepConfig(
-            vocab_size=task.tokenizer().get_vocab_size(),
+            vocab_size=task.vocab_size,
             window=task.window,
             layer_types=[kinds[letter] for letter in settings.layers],
             hidden_size=settings.hidden_size,
@@ -63,37 +63,18 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
             linear_num_heads=settings.n_heads,
             linear_key_head_dim=settings.d_k,
             linear_value_head_dim=settings.d_v,
+            tie_word_embeddings=settings.tied,
         )
     )
     lm.to(settings.device)
     return lm
 
 
-def build_optimizer(settings: TrainSettings, lm: SleepForCausalLM) -> torch.optim.AdamW:
-    """Return AdamW; norms, biases, convolutions and decay are not shrunk."""
-    matrices = [p for p in lm.parameters() if p.dim() == 2]
-    others = [p for p in lm.parameters() if p.dim() != 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
-
-
-def learning_rate(settings: TrainSettings, step: int) -> float:
-    """Warm up linearly, then fall along a cosine to `final_lr` of the peak."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * cosine)
-
-
 def train(
     settings: TrainSettings,
     task: Task,
     lm: SleepForCausalLM,
-    optimizer: torch.optim.AdamW,
+    optimizers: Optimizers,
     progress: Progress,
     on_step: Callable[[Progress, float], None],
 ) -> None:
@@ -108,31 +89,38 @@ def train(
     lm.train()
     while progress.step < settings.steps:
         started = monotonic()
+        if settings.curriculum == "forced":
+            progress.stage = forced_stage(settings, progress.step, task.n_stages)
         rng = Random(f"{settings.seed}:{progress.step}")
-        batch = to_device(task.batch(rng, settings.batch, progress.stage), settings.device)
-        offered = settings.passes if progress.stage >= MANY_PASSES_FROM else settings.passes[:1]
+        batch = task.batch(rng, settings.batch, progress.stage).to(settings.device)
+        offered = settings.passes if progress.stage >= task.n_easy else settings.passes[:1]
         passes = rng.choice(offered)
-        result = score(lm, batch, passes)
-        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
+            result = score(lm, batch, passes, loop=settings.loop)
         result.loss.backward()
         _clip(lm, result.loss, settings.clip, progress.step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, progress.step)
-        optimizer.step()
+        optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
-        progress.n_tokens += n_token_passes(batch, passes)
+        progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
         progress.seconds += monotonic() - started
-        if passes == offered[-1]:
-            _advance(progress, float(result.accuracy), settings.gate, task.n_stages)
+        if passes == max(offered):
+            _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
 
 
-def _advance(progress: Progress, accuracy: float, gate: float, n_stages: int) -> None:
-    """Open the next stage once the running accuracy passes the gate."""
+def forced_stage(settings: TrainSettings, step: int, n_stages: int) -> int:
+    """Return the stage of a step when stages open evenly, whatever was learned."""
+    opened = (n_stages - 1) * step / max(1.0, settings.forced_share * settings.steps)
+    return min(n_stages - 1, int(opened))
+
+
+def _advance(progress: Progress, accuracy: float, settings: TrainSettings, n_stages: int) -> None:
+    """Follow the accuracy; open the next stage once it passes the gate."""
     progress.accuracy = EMA * progress.accuracy + (1 - EMA) * accuracy
-    if progress.accuracy > gate and progress.stage < n_stages - 1:
+    is_open = settings.curriculum == "gated" and progress.stage < n_stages - 1
+    if is_open and progress.accuracy > settings.gate:
         progress.stage += 1
-        progress.accuracy = gate / 2  # a new stage must earn it anew
+        progress.accuracy = settings.gate / 2  # a new stage must earn it anew
 
 
 def _clip(lm: SleepForCausalLM, loss: Tensor, limit: float, step: int) -> None:
@@ -146,20 +134,7 @@ def _clip(lm: SleepForCausalLM, loss: Tensor, limit: float, step: int) -> None:
     raise TrainingDiverged(step, "the loss")
 
 
-def n_token_passes(batch: Batch, passes: int) -> int:
+def n_token_passes(batch: Batch, passes: int, wake_passes: int = 1) -> int:
     """Return tokens x passes of a batch, padding included."""
-    return passes * sum(ids.numel() for ids, _ in batch.windows) + batch.question_ids.numel()
-
-
-def to_device(batch: Batch, device: str) -> Batch:
-    """Return the batch on a device."""
-
-    def moved(x: Tensor) -> Tensor:
-        return x.to(device)
-
-    return Batch(
-        tuple((moved(ids), moved(mask)) for ids, mask in batch.windows),
-        moved(batch.question_ids),
-        moved(batch.labels),
-        moved(batch.answer_at),
-    )
+    slept, asked = batch.n_tokens
+    return passes * slept + wake_passes * asked

@@ -13,16 +13,17 @@ from sleepmem.errors import ConfigError
 from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.model.checkpoint import CONFIG
 from sleepmem.model.network import SleepForCausalLM
-from sleepmem.train.loop import Progress, build_model, build_optimizer, to_device, train
+from sleepmem.train.loop import Progress, build_model, train
 from sleepmem.train.objective import score
+from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.runs import load_run, save_run
 from sleepmem.train.settings import TrainSettings
-from sleepmem.train.tasks import Task, find_task
+from sleepmem.train.tasks import TalkTask, Task, find_task
 from sleepmem.train.tokenizer import save_tokenizer
 
 SAVE_EVERY_S = 60.0
-CURVE_EVERY = 25  # steps between points of the recorded curve
-EVALUATE = 64  # held-out contexts behind a final figure
+CURVE_POINTS = 40  # over a run, each with the held-out accuracy so far
+EVALUATE = 64  # held-out contexts behind a figure
 CHECKPOINT = "checkpoint"
 
 Report = Callable[[Progress, float], None]
@@ -44,51 +45,70 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device", hint="Train with --device cpu.")
     torch.set_num_threads(1 if settings.device == "cpu" else torch.get_num_threads())
-    task = find_task(settings.task)
+    task = find_task(settings.task, settings.options)
     lm = build_model(settings, task)
-    optimizer = build_optimizer(settings, lm)
-    progress = load_run(folder, settings, lm, optimizer)
+    optimizers = build_optimizers(settings, lm)
+    progress = load_run(folder, settings, lm, optimizers)
     if not progress.step:  # a folder that cannot be written fails before the work, not after
-        save_run(folder, settings, lm, optimizer, progress)
+        save_run(folder, settings, lm, optimizers, progress)
     saved_at = monotonic()
 
     def on_step(progress: Progress, loss: float) -> None:
         nonlocal saved_at
-        if progress.step % CURVE_EVERY == 0:
-            progress.curve.append(_point(progress, loss))
+        if progress.step % max(1, settings.steps // CURVE_POINTS) == 0:
+            progress.curve.append(_point(progress, loss) | held_out_by_depth(settings, task, lm))
         if monotonic() - saved_at > SAVE_EVERY_S:
-            save_run(folder, settings, lm, optimizer, progress)
+            save_run(folder, settings, lm, optimizers, progress)
             saved_at = monotonic()
         report(progress, loss)
 
-    train(settings, task, lm, optimizer, progress, on_step)
+    train(settings, task, lm, optimizers, progress, on_step)
     accuracy = evaluate(settings, task, lm)
-    progress.curve.append({"step": progress.step, **accuracy})
-    save_run(folder, settings, lm, optimizer, progress)
+    progress.held_out = accuracy
+    save_run(folder, settings, lm, optimizers, progress)
     export(folder / CHECKPOINT, lm, task)
     return accuracy
 
 
 def evaluate(settings: TrainSettings, task: Task, lm: SleepForCausalLM) -> dict[str, float]:
     """Return held-out accuracy for each number of passes, and without any memory."""
+    batch = task.held_out(Random(settings.seed), EVALUATE).to(settings.device)
     lm.eval()
-    batch = to_device(task.held_out(Random(settings.seed), EVALUATE), settings.device)
     with torch.no_grad():
         figures = {
-            f"passes_{passes}": float(score(lm, batch, passes).accuracy)
+            f"passes_{passes}": score(lm, batch, passes, loop=settings.loop).accuracy
             for passes in sorted({*settings.passes, 1})
         }
-        return figures | {"blank": float(score(lm, batch, 1, blank=True).accuracy)}
+        blank = score(lm, batch, 1, loop=settings.loop, blank=True).accuracy
+    return figures | {"blank": blank}
+
+
+def held_out_by_depth(
+    settings: TrainSettings, task: Task, lm: SleepForCausalLM
+) -> dict[str, float]:
+    """Return held-out accuracy at the most passes for each depth that the task knows."""
+    batch = task.held_out(Random(settings.seed), EVALUATE).to(settings.device)
+    if batch.depth is None:
+        return {}
+    lm.eval()
+    with torch.no_grad():
+        found = score(lm, batch, max(settings.passes), loop=settings.loop)
+    lm.train()
+    return {
+        f"depth_{depth}": round(float(found.right[found.depth == depth].float().mean()), 4)
+        for depth in found.depth.unique().tolist()
+    }
 
 
 def export(folder: Path, lm: SleepForCausalLM, task: Task) -> None:
-    """Write a checkpoint that `load_checkpoint` and transformers read."""
+    """Write a checkpoint that transformers reads, and an agent can live with if the task talks."""
     folder.mkdir(parents=True, exist_ok=True)
-    chat = ChatTokens(task.tokenizer())
-    for config in (lm.config, lm.generation_config):  # where `generate` stops
-        config.eos_token_id, config.pad_token_id = chat.end, chat.pad
+    if isinstance(task, TalkTask):
+        chat = ChatTokens(task.tokenizer())
+        for config in (lm.config, lm.generation_config):  # where `generate` stops
+            config.eos_token_id, config.pad_token_id = chat.end, chat.pad
+        save_tokenizer(task.tokenizer(), folder)
     lm.save_pretrained(folder)
-    save_tokenizer(task.tokenizer(), folder)
     assert (folder / CONFIG).is_file()
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from sleepmem.errors import ConfigError
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.loop import Progress
+from sleepmem.train.optimizers import Optimizers
 from sleepmem.train.settings import TrainSettings
 
 RECORD = "run.json"
@@ -39,14 +40,14 @@ def save_run(
     folder: Path,
     settings: TrainSettings,
     lm: SleepForCausalLM,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     progress: Progress,
 ) -> None:
     """Save all that `load_run` needs; the record comes last and names the step of the tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     step = {"step": str(progress.step)}
     save_file(_named_weights(lm), _temporary(folder, MODEL), step)
-    save_file(_optimizer_tensors(optimizer), _temporary(folder, OPTIMIZER), step)
+    save_file(optimizers.tensors(), _temporary(folder, OPTIMIZER), step)
     record = {
         "settings": settings.model_dump(mode="json"),
         "progress": asdict(progress),
@@ -60,7 +61,7 @@ def load_run(
     folder: Path,
     settings: TrainSettings,
     lm: SleepForCausalLM,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
 ) -> Progress:
     """Fill model and optimiser from the last save; a fresh `Progress` if there is none.
 
@@ -90,7 +91,7 @@ def load_run(
             hint="Give the same settings to resume it, or another --out to start anew.",
         )
     lm.load_state_dict(weights, strict=False)  # the output layer is tied, so it is not in there
-    _restore_optimizer(optimizer, tensors)
+    optimizers.restore(tensors)
     return progress
 
 
@@ -131,24 +132,6 @@ def _commit() -> str | None:
 
 def _named_weights(lm: SleepForCausalLM) -> dict[str, Tensor]:
     return {name: p.detach().contiguous() for name, p in lm.named_parameters()}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{key}": torch.as_tensor(value).contiguous()
-        for index, entry in state.items()
-        for key, value in entry.items()
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _temporary(folder: Path, name: str) -> Path:

@@ -5,42 +5,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from sleepmem.errors import ConfigError
 from sleepmem.types import Value
+
+
+class Loop(Value):
+    """How windows are read; the defaults are the paper's, all else is a control or an ablation.
+
+    Attributes:
+        loop_input: what a pass after the first reads. `carry`: the hidden states of the pass
+            before, as they are. `embed`: the tokens again. `inject`: the tokens plus the
+            normalised hidden states.
+        loop_state: the fast weights that a pass after the first starts from. `carry`: those of
+            the pass before. `reset`: those at the start of the window.
+        wake_passes: passes over a question; more than one loops at wake instead of in sleep.
+        evict: false keeps the KV cache of all windows, read in one pass: no sleep at all.
+    """
+
+    loop_input: Literal["carry", "embed", "inject"] = "carry"
+    loop_state: Literal["carry", "reset"] = "carry"
+    wake_passes: PositiveInt = 1
+    evict: bool = True
 
 
 class TrainSettings(Value):
     """Everything that decides what a run does, besides code and machine.
 
     Attributes:
+        options: sizes of the task; see the task.
         layers: one letter a layer, A attention and G gated delta rule; without a G there are no
-            fast weights to sleep into.
+            fast weights to sleep into, which is the baseline with attention only.
         passes: drawn from for each batch, so that one checkpoint serves every N of them.
+        curriculum: `gated` opens the next stage when accuracy passes `gate`; `forced` opens all
+            of them evenly over the first `forced_share` of the steps, whatever was learned.
         gate: accuracy at the largest of `passes` that opens the next stage.
-        batch: contexts in a step of the last stage; easier stages take more.
+        batch: contexts in a step; some tasks take more in their easier stages.
+        optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
+        lr, muon_lr: peaks of AdamW and of Muon; the latter as the step's spectral norm.
+        bf16: compute in bfloat16; weights, fast weights and the delta rule stay float32.
+        tied: the output layer is the embedding.
     """
 
     task: str
+    options: dict[str, int | str] = Field(default_factory=dict)
     steps: int = Field(gt=0)
     seed: int = 0
     passes: tuple[PositiveInt, ...] = Field(default=(1, 2, 4), min_length=1)
+    loop: Loop = Loop()
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    muon_lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    clip: float = Field(default=1.0, gt=0)
+    clip: PositiveFloat = 1.0
     warmup: int = Field(default=50, ge=0)
     final_lr: float = Field(default=0.05, ge=0, le=1)
-    batch: int = Field(default=12, gt=0)
-    gate: float = 0.85
-    layers: str = Field(default="AG", pattern="^[AG]*G[AG]*$")
+    batch: PositiveInt = 12
+    curriculum: Literal["gated", "forced"] = "gated"
+    gate: float = Field(default=0.85, gt=0, le=1)
+    forced_share: float = Field(default=0.4, ge=0, le=1)
+    layers: str = Field(default="AG", pattern="^[AG]+$")
     hidden_size: PositiveInt = 128
     intermediate_size: PositiveInt = 256
     n_attention_heads: PositiveInt = 4
     n_heads: PositiveInt = 2
     d_k: PositiveInt = 64
     d_v: PositiveInt = 64
+    tied: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
+    bf16: bool = False
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

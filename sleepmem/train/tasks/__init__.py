@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pydantic import ValidationError
 
 from sleepmem.errors import ConfigError
 
@@ -24,14 +26,34 @@ class Batch:
     Attributes:
         windows: ids (batch, tokens) and mask (batch, tokens), false at padding, oldest first.
         question_ids: (batch, questions, tokens); each question starts from an empty KV cache.
-        labels: the same shape; the id to be predicted *at* a position, or `IGNORED`.
-        answer_at: the same shape; true where a label counts for accuracy.
+        labels: (batch, questions, tokens); the id to be predicted *at* a position, or `IGNORED`.
+        answer_at: the same shape; true where a label counts for accuracy. A question is answered
+            right if all of its labels that count are.
+        depth: (batch, questions); by what accuracy is split: hops, steps, operations.
+
+    Ids may have one more dimension, the parts of a token; see `SleepForCausalLM.embed`.
     """
 
     windows: tuple[tuple[Tensor, Tensor], ...]
     question_ids: Tensor
     labels: Tensor
     answer_at: Tensor
+    depth: Tensor | None = None
+
+    @property
+    def n_tokens(self) -> tuple[int, int]:
+        """Tokens that are slept on and tokens that are asked, padding included."""
+        return sum(mask.numel() for _, mask in self.windows), self.labels.numel()
+
+    def to(self, device: str) -> Batch:
+        """Return the batch on a device."""
+        return Batch(
+            tuple((ids.to(device), mask.to(device)) for ids, mask in self.windows),
+            self.question_ids.to(device),
+            self.labels.to(device),
+            self.answer_at.to(device),
+            None if self.depth is None else self.depth.to(device),
+        )
 
 
 class Task(Protocol):
@@ -39,39 +61,69 @@ class Task(Protocol):
 
     Attributes:
         name: as given to `sleepmem train`.
-        window: the window that a model of this task is made for.
+        window: the longest window, and so the one that a model of this task is made for, in tokens.
+        vocab_size: ids are below it.
         n_stages: stages of the curriculum, easiest first; the last is the task itself.
+        n_easy: stages at the start in which one pass is enough, so the fewest are taken.
     """
 
-    name: str
-    window: int
-    n_stages: int
-
-    def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer in which the batches are written."""
-        ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_stages(self) -> int: ...
+    @property
+    def n_easy(self) -> int: ...
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
         """Draw a training batch; the same `rng` state gives the same batch."""
         ...
 
     def held_out(self, rng: Random, size: int) -> Batch:
-        """Draw a batch of what training never sees, at the full difficulty."""
+        """Draw a batch at the full difficulty, of what training never sees where it is closed."""
         ...
 
 
-def find_task(name: str) -> Task:
+@runtime_checkable
+class TalkTask(Task, Protocol):
+    """A task in the words of a chat, whose checkpoint an agent can live with."""
+
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer in which the batches are written."""
+        ...
+
+
+def find_task(name: str, options: Mapping[str, object] | None = None) -> Task:
     """Return a task by name.
 
     Raises:
-        ConfigError: an unknown one.
+        ConfigError: an unknown one, or options that it does not have or that do not fit together.
     """
     if name not in TASKS:
         known = ", ".join(sorted(TASKS))
         raise ConfigError(f"no task {name!r}; known: {known}", hint="Name one of those.")
     module, factory = TASKS[name].split(":")
-    make: Callable[[], Task] = getattr(import_module(module), factory)
-    return make()
+    make = getattr(import_module(module), factory)
+    known_options = getattr(make, "model_fields", {})
+    for option in options or {}:
+        if option not in known_options:
+            raise ConfigError(
+                f"task {name} has no option {option!r}",
+                hint=f"It has: {', '.join(known_options) or 'none'}.",
+            )
+    try:
+        task: Task = make(**(options or {}))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        what = " ".join(str(part) for part in first["loc"]) or "its options"
+        raise ConfigError(f"task {name}: {what}: {first['msg']}", hint="Choose others.") from problem
+    return task
 
 
-TASKS = {"facts": "sleepmem.train.tasks.facts:FactsTask"}
+TASKS = {
+    "depo": "sleepmem.train.tasks.depo:DepoTask",
+    "facts": "sleepmem.train.tasks.facts:FactsTask",
+}

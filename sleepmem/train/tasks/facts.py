@@ -67,12 +67,17 @@ class FactsTask:
     name = "facts"
     window = 512
     n_stages = len(STAGES)
+    n_easy = 2  # shorthand is learned sooner without the cost of further passes
 
     def __init__(self, n_questions: int = 20) -> None:
         self.n_questions = n_questions
         self._tokenizer = build_tokenizer(all_texts())
         self._chat = ChatTokens(self._tokenizer)
         self._ids: dict[tuple[Role, str], list[int]] = {}
+
+    @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
 
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer

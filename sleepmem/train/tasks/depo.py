@@ -1,0 +1,129 @@
+"""Multi-hop retrieval: a shuffled directed cycle is read and evicted, then "k hops from x?".
+
+Nodes 0 .. n-1 stand on one random cycle. Its edges are read in any order, spread evenly over the
+windows, one token an edge; each question names a node and a number of hops. Neither is known while
+the edges are read, so what is stored must serve every question.
+
+A token has two parts, (source, target) or (source, hops): the same embedding of a source finds in
+a question what it wrote in an edge. With one id for each whole edge two hops are hardly learned.
+
+Source: Depo of Physics of Language Models 4.1; section 5 of arXiv 2605.26099.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from sleepmem.train.tasks import Batch
+from sleepmem.types import Value
+
+
+class DepoTask(Value):
+    """See the module.
+
+    Attributes:
+        nodes: on the cycle; guessing is right once in `nodes - 1`.
+        hops: the most that are asked; the curriculum opens them one by one.
+        windows: over which the edges are spread.
+        questions: asked of each cycle, each from the same fast weights.
+    """
+
+    nodes: int = Field(default=10, ge=3)
+    hops: int = Field(default=6, ge=1)
+    windows: int = Field(default=1, ge=1)
+    questions: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.hops >= self.nodes:
+            raise ValueError(
+                f"{self.hops} hops on a cycle of {self.nodes} nodes end where a shorter way does"
+            )
+        if self.windows > self.nodes:
+            raise ValueError(f"{self.nodes} edges do not fill {self.windows} windows")
+        return self
+
+    @property
+    def name(self) -> str:
+        return "depo"
+
+    @property
+    def window(self) -> int:
+        return -(-self.nodes // self.windows)
+
+    @property
+    def vocab_size(self) -> int:
+        return 2 * self.nodes + self.hops
+
+    @property
+    def n_stages(self) -> int:
+        return self.hops
+
+    @property
+    def n_easy(self) -> int:
+        return 0
+
+    def batch(self, rng: Random, size: int, stage: int) -> Batch:
+        return self._draw(rng, size, stage + 1, held_out=False)
+
+    def held_out(self, rng: Random, size: int) -> Batch:
+        return self._draw(rng, size, self.hops, held_out=True)
+
+    def _draw(self, rng: Random, size: int, most_hops: int, *, held_out: bool) -> Batch:
+        generator = torch.Generator().manual_seed(rng.getrandbits(63))
+        following = draw_cycles(generator, size, self.nodes, held_out=held_out)
+        order = _permutations(generator, size, self.nodes)
+        edges = torch.stack([order, self.nodes + following.gather(1, order)], dim=-1)
+        pieces = torch.tensor_split(edges, self.windows, dim=1)
+        shape = size, self.questions
+        start = torch.randint(self.nodes, shape, generator=generator)
+        hops = torch.randint(1, most_hops + 1, shape, generator=generator)
+        asked = torch.stack([start, 2 * self.nodes - 1 + hops], dim=-1)
+        labels = self.nodes + walk(following, start, hops)
+        return Batch(
+            tuple((ids, torch.ones(ids.shape[:2], dtype=torch.bool)) for ids in pieces),
+            asked[:, :, None],
+            labels[:, :, None],
+            torch.ones(*shape, 1, dtype=torch.bool),
+            hops,
+        )
+
+
+def draw_cycles(
+    generator: torch.Generator, size: int, n_nodes: int, *, held_out: bool
+) -> Tensor:
+    """Return the node that follows each node, (size, n_nodes): uniform over single cycles.
+
+    A tenth of all cycles is held out from training, by a hash; the rest is what training draws.
+    """
+    found: list[Tensor] = []
+    while sum(map(len, found)) < size:
+        around = _permutations(generator, 2 * size if not held_out else 12 * size, n_nodes)
+        following = torch.empty_like(around).scatter_(1, around, around.roll(-1, dims=1))
+        found.append(following[is_held_out(following) == held_out])
+    return torch.cat(found)[:size]
+
+
+def is_held_out(following: Tensor) -> Tensor:
+    """Return (size,), true for about a tenth of all cycles."""
+    mixed = torch.zeros(len(following), dtype=torch.int64)
+    for node in following.unbind(1):  # a polynomial hash modulo a prime
+        mixed = (mixed * 1_000_003 + node + 1) % 2_147_483_647
+    return mixed % 10 == 0
+
+
+def walk(following: Tensor, start: Tensor, hops: Tensor) -> Tensor:
+    """Return the node that is `hops` steps after `start`, both (size, questions)."""
+    node = start
+    for step in range(int(hops.max())):
+        node = torch.where(step < hops, following.gather(1, node), node)
+    return node
+
+
+def _permutations(generator: torch.Generator, size: int, n: int) -> Tensor:
+    return torch.rand(size, n, generator=generator).argsort(dim=1)

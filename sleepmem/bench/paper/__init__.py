@@ -1,0 +1,1 @@
+"""Does sleep help? The claims of the paper, trained, measured and drawn."""

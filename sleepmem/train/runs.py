@@ -95,6 +95,23 @@ def load_run(
     return progress
 
 
+def read_record(folder: Path) -> tuple[TrainSettings, Progress, dict[str, Any]]:
+    """Return settings, progress and environment of the run in a folder.
+
+    Raises:
+        ConfigError: there is none, or its record cannot be read.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        settings = TrainSettings(**record["settings"])
+        return settings, Progress(**record["progress"]), record["environment"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ConfigError(
+            f"{folder} holds no readable record of a run: {str(problem).splitlines()[0]}",
+            hint="Name the folder that was given to sleepmem train --out.",
+        ) from problem
+
+
 def environment() -> dict[str, Any]:
     """Return the machine, the versions and the commit that a figure depends on."""
     return {

@@ -6,7 +6,7 @@ differs. Steps, not minutes, are the budget, since machines are noisy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ class Arm:
 
     Attributes:
         study, name: together its folder.
-        settings: all but the seed.
-        judged_at: passes at inference, the first is the one of its row.
         says: what it is, in one line for tables and figures.
+        settings: all but the seed.
+        rows: passes at inference -> name of the row, with `{depth}` in it.
     """
 
     study: str
     name: str
-    settings: TrainSettings
-    judged_at: tuple[int, ...]
     says: str
+    settings: TrainSettings
+    rows: dict[int, str]
 
     def seeded(self, seed: int) -> TrainSettings:
         return self.settings.model_copy(update={"seed": seed})
@@ -38,7 +38,7 @@ class Arm:
         return out / self.study / f"{self.name}-s{seed}"
 
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "n_attention_heads": 2,
@@ -53,57 +53,63 @@ SMALL = {
 """The model of 92 thousand parameters: attention, then gated delta rule."""
 
 DEPO = SMALL | {"task": "depo", "steps": 4000}
-# passes are 2.5 times the work at N=4: (4 x 10 + 10) tokens a context against (10 + 10)
+# N=4 reads 4 x 10 + 10 tokens a context, N=1 reads 10 + 10: 2.5 times the work a step
 EQUAL_COMPUTE_STEPS = 10_000
-
-
-def _arm(
-    study: str, name: str, says: str, passes: int | tuple[int, ...], base: Mapping[str, Any],
-    judged_at: tuple[int, ...] = (), **changed: Any,
-) -> Arm:  # fmt: skip
-    offered = passes if isinstance(passes, tuple) else (passes,)
-    settings = TrainSettings(**{**base, **changed, "passes": offered})
-    return Arm(study, name, settings, judged_at or (max(offered),), says)
 
 
 def depo() -> list[Arm]:
     """Multi-hop retrieval after eviction: dedicated models, controls, and one for every N."""
+
+    def arm(name: str, says: str, passes: int, rows: dict[int, str], **changed: Any) -> Arm:
+        return _arm("depo", name, says, (passes,), DEPO | changed, rows)
+
+    def dedicated(passes: int, others: tuple[int, ...], says: str) -> Arm:
+        rows = {n: f"depo.trained_n{passes}.k{{depth}}.n{n}" for n in others}
+        rows[passes] = f"depo.k{{depth}}.n{passes}"
+        return arm(f"n{passes}", says, passes, rows)
+
+    def control(name: str, says: str, **changed: Any) -> Arm:
+        return arm(name, says, 1, {1: f"depo.{name}.k{{depth}}"}, **changed)
+
+    elastic = DEPO | {"steps": 12_000, "curriculum": "gated"}
     return [
-        _arm("depo", "n1", "N=1, the hybrid without sleep", 1, DEPO, (1, 2, 4)),
-        _arm("depo", "n2", "N=2", 2, DEPO, (2, 1, 4)),
-        _arm("depo", "n4", "N=4", 4, DEPO, (4, 1, 2, 8)),
-        _arm("depo", "equal_compute", "N=1, longer: the compute of N=4", 1, DEPO,
-             steps=EQUAL_COMPUTE_STEPS),
-        _arm("depo", "deeper", "N=1, 8 layers: 1.6 times the compute of N=4", 1, DEPO,
-             layers="AGAGAGAG"),
-        _arm("depo", "attention_only", "attention only, evicted", 1, DEPO, layers="AA"),
-        _arm("depo", "full_context", "no eviction, N=1", 1, DEPO, loop={"evict": False}),
-        _arm("depo", "full_context_deep", "no eviction, attention only, 8 layers", 1, DEPO,
-             layers="AAAAAAAA", loop={"evict": False}),
-        _arm("depo", "elastic", "one checkpoint, N drawn from 1, 2, 4", (1, 2, 4), DEPO,
-             (4, 2, 1, 8, 16), steps=12_000, curriculum="gated"),
+        dedicated(1, (4,), "N=1, the hybrid without sleep"),
+        dedicated(2, (1, 4), "N=2"),
+        dedicated(4, (1, 2, 8), "N=4"),
+        control("equal_compute", "N=1, 2.5 times the steps: the compute of N=4",
+                steps=EQUAL_COMPUTE_STEPS),
+        control("deeper", "N=1, 8 layers: 1.6 times the compute of N=4", layers="AGAGAGAG"),
+        control("attention_only", "attention only, evicted", layers="AA"),
+        control("full_context", "N=1, nothing evicted", loop={"evict": False}),
+        control("full_context_deep", "attention only, 8 layers, nothing evicted",
+                layers="AAAAAAAA", loop={"evict": False}),
+        _arm("depo", "elastic", "one checkpoint, N drawn from 1, 2, 4", (1, 2, 4), elastic,
+             {n: f"depo.elastic.k{{depth}}.n{n}" for n in (1, 2, 4, 8, 16)}),
     ]  # fmt: skip
 
 
 def ablations() -> list[Arm]:
     """What of the loop matters, at N=4 on the same task."""
+
+    def arm(name: str, says: str, passes: int = 4, **changed: Any) -> Arm:
+        rows = {passes: f"depo.ablation.{name}.k{{depth}}"}
+        return _arm("ablations", name, says, (passes,), DEPO | changed, rows)
+
     return [
-        _arm("ablations", "embed", "hidden states dropped, tokens read again", 4, DEPO,
-             loop={"loop_input": "embed"}),
-        _arm("ablations", "inject", "tokens added to the hidden states", 4, DEPO,
-             loop={"loop_input": "inject"}),
-        _arm("ablations", "reset", "fast weights reset between passes", 4, DEPO,
-             loop={"loop_state": "reset"}),
-        _arm("ablations", "wake_loops", "1 pass in sleep, 4 over each question", 1, DEPO,
-             loop={"wake_passes": 4}),
-    ]  # fmt: skip
+        arm("embed", "hidden states dropped, tokens read again", loop={"loop_input": "embed"}),
+        arm("inject", "tokens added to the hidden states", loop={"loop_input": "inject"}),
+        arm("reset", "fast weights reset between passes", loop={"loop_state": "reset"}),
+        arm("wake_loops", "1 pass in sleep, 4 over each question", 1, loop={"wake_passes": 4}),
+        arm("muon", "Muon for the matrices of the blocks", optimizer="muon", muon_lr=3e-3),
+    ]
 
 
 def windows() -> list[Arm]:
     """The same with the edges spread over several windows."""
     return [
-        _arm("windows", f"w{n}-n{passes}", f"edges over {n} windows, N={passes}", passes, DEPO,
-             options={"windows": n})
+        _arm("windows", f"w{n}-n{passes}", f"edges over {n} windows, N={passes}", (passes,),
+             DEPO | {"options": {"windows": n}},
+             {passes: f"depo.windows{n}.k{{depth}}.n{passes}"})
         for n in (2, 4)
         for passes in (1, 2, 4)
     ]  # fmt: skip
@@ -113,9 +119,26 @@ def large() -> list[Arm]:
     """A longer cycle: 16 nodes, 10 hops, up to 8 passes."""
     base = DEPO | {"options": {"nodes": 16, "hops": 10}, "steps": 8000, "lr": 1.5e-3}
     return [
-        _arm("large", f"n{passes}", f"16 nodes, N={passes}", passes, base)
+        _arm("large", f"n{passes}", f"16 nodes, N={passes}", (passes,), base,
+             {passes: f"depo.large.k{{depth}}.n{passes}"})
         for passes in (1, 2, 4, 8)
-    ]
+    ]  # fmt: skip
 
 
-STUDIES = {"depo": depo, "ablations": ablations, "windows": windows, "large": large}
+def _arm(
+    study: str,
+    name: str,
+    says: str,
+    passes: tuple[int, ...],
+    settings: Mapping[str, Any],
+    rows: dict[int, str],
+) -> Arm:
+    return Arm(study, name, says, TrainSettings(**settings, passes=passes), rows)
+
+
+STUDIES: dict[str, Callable[[], list[Arm]]] = {
+    "depo": depo,
+    "ablations": ablations,
+    "windows": windows,
+    "large": large,
+}

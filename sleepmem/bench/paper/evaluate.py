@@ -1,0 +1,74 @@
+"""Accuracy of a trained arm by depth, on contexts that training never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+
+from sleepmem.errors import CheckpointInvalid
+from sleepmem.model.checkpoint import read_weights
+from sleepmem.model.network import SleepForCausalLM
+from sleepmem.train.objective import score
+from sleepmem.train.runs import read_record
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import find_task
+
+PER_BATCH = 100  # contexts at a time; bounds memory, not the result
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one checkpoint did at one number of passes.
+
+    Attributes:
+        right, asked: for each depth, counts.
+    """
+
+    study: str
+    arm: str
+    seed: int
+    passes: int
+    right: dict[int, int]
+    asked: dict[int, int]
+
+    def accuracy(self, depth: int) -> float:
+        return self.right[depth] / self.asked[depth]
+
+
+def load_arm(folder: Path, expected: TrainSettings) -> SleepForCausalLM:
+    """Return the network of a run's checkpoint.
+
+    Raises:
+        CheckpointInvalid: it was trained on another task, or on another size of it.
+    """
+    found, _, _ = read_record(folder)
+    for what in ("task", "options"):
+        if getattr(found, what) != getattr(expected, what):
+            raise CheckpointInvalid(
+                str(folder),
+                f"it was trained with {what} {getattr(found, what)!r}, "
+                f"not {getattr(expected, what)!r}",
+            )
+    return read_weights(folder / "checkpoint").eval()
+
+
+def measure(
+    lm: SleepForCausalLM, settings: TrainSettings, passes: int, seed: int, n_contexts: int
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return right and asked questions by depth, over fresh held-out contexts of `seed`."""
+    task = find_task(settings.task, settings.options)
+    right: dict[int, int] = {}
+    asked: dict[int, int] = {}
+    rng = Random(f"judge:{seed}")
+    for start in range(0, n_contexts, PER_BATCH):
+        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start))
+        with torch.no_grad():
+            found = score(lm, batch, passes, loop=settings.loop)
+        for depth in found.depth.unique().tolist():
+            here = found.right[found.depth == depth]
+            right[depth] = right.get(depth, 0) + int(here.sum())
+            asked[depth] = asked.get(depth, 0) + len(here)
+    return right, asked

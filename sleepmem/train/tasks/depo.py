@@ -30,12 +30,15 @@ class DepoTask(Value):
         nodes: on the cycle; guessing is right once in `nodes - 1`.
         hops: the most that are asked; the curriculum opens them one by one.
         windows: over which the edges are spread.
+        cues: 1 ends each window with one token (node, cue) for every node, in any order, so that
+            a sleep has a place to read and write again what earlier windows told; 0 does not.
         questions: asked of each cycle, each from the same fast weights.
     """
 
     nodes: int = Field(default=10, ge=3)
     hops: int = Field(default=6, ge=1)
     windows: int = Field(default=1, ge=1)
+    cues: int = Field(default=0, ge=0, le=1)
     questions: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
@@ -54,11 +57,11 @@ class DepoTask(Value):
 
     @property
     def window(self) -> int:
-        return -(-self.nodes // self.windows)
+        return -(-self.nodes // self.windows) + self.cues * self.nodes
 
     @property
     def vocab_size(self) -> int:
-        return 2 * self.nodes + self.hops
+        return 2 * self.nodes + self.hops + self.cues
 
     @property
     def n_stages(self) -> int:
@@ -79,12 +82,14 @@ class DepoTask(Value):
         following = draw_cycles(generator, size, self.nodes, held_out=held_out)
         order = _permutations(generator, size, self.nodes)
         edges = torch.stack([order, self.nodes + following.gather(1, order)], dim=-1)
-        pieces = torch.tensor_split(edges, self.windows, dim=1)
+        pieces = list(torch.tensor_split(edges, self.windows, dim=1))
         shape = size, self.questions
         start = torch.randint(self.nodes, shape, generator=generator)
         hops = torch.randint(1, most_hops + 1, shape, generator=generator)
         asked = torch.stack([start, 2 * self.nodes - 1 + hops], dim=-1)
         labels = self.nodes + walk(following, start, hops)
+        if self.cues:
+            pieces = [torch.cat([ids, self._cues(generator, size)], dim=1) for ids in pieces]
         return Batch(
             tuple((ids, torch.ones(ids.shape[:2], dtype=torch.bool)) for ids in pieces),
             asked[:, :, None],
@@ -93,10 +98,12 @@ class DepoTask(Value):
             hops,
         )
 
+    def _cues(self, generator: torch.Generator, size: int) -> Tensor:
+        node = _permutations(generator, size, self.nodes)
+        return torch.stack([node, torch.full_like(node, self.vocab_size - 1)], dim=-1)
 
-def draw_cycles(
-    generator: torch.Generator, size: int, n_nodes: int, *, held_out: bool
-) -> Tensor:
+
+def draw_cycles(generator: torch.Generator, size: int, n_nodes: int, *, held_out: bool) -> Tensor:
     """Return the node that follows each node, (size, n_nodes): uniform over single cycles.
 
     A tenth of all cycles is held out from training, by a hash; the rest is what training draws.

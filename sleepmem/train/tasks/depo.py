@@ -116,11 +116,11 @@ def draw_cycles(generator: torch.Generator, size: int, n_nodes: int, *, held_out
     return torch.cat(found)[:size]
 
 
-def is_held_out(following: Tensor) -> Tensor:
-    """Return (size,), true for about a tenth of all cycles."""
-    mixed = torch.zeros(len(following), dtype=torch.int64)
-    for node in following.unbind(1):  # a polynomial hash modulo a prime
-        mixed = (mixed * 1_000_003 + node + 1) % 2_147_483_647
+def is_held_out(rows: Tensor) -> Tensor:
+    """Return (size,), true for about a tenth of all rows of small integers, (size, n)."""
+    mixed = torch.zeros(len(rows), dtype=torch.int64)
+    for item in rows.unbind(1):  # a polynomial hash modulo a prime
+        mixed = (mixed * 1_000_003 + item + 1) % 2_147_483_647
     return mixed % 10 == 0
 
 

@@ -2,40 +2,121 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sleepmem.bench import BENCHMARKS, Row, run_benchmark
 from sleepmem.cli.options import common, pass_terminal
 from sleepmem.cli.screen import print_table
 from sleepmem.cli.terminal import Terminal
 
+if TYPE_CHECKING:
+    from sleepmem.bench import Row
 
-@click.command()
-@click.argument("name", type=click.Choice(sorted(BENCHMARKS)))
-@click.option("--seed", type=int, default=0, show_default=True)
-@common
-@pass_terminal
-def bench(terminal: Terminal, name: str, seed: int) -> None:
-    """Measure NAME and compare each figure with its goal; exit 1 if one does not hold.
+STUDIES = ("depo", "ablations", "windows", "large", "rule110", "math")
+SCALES = ("laptop", "paper", "smoke")
+
+
+@click.group()
+def bench() -> None:
+    """Measure, and compare each figure with its goal; exit 1 if one does not hold.
 
     \b
     Example:
       sleepmem bench wake
+      sleepmem bench paper --pretrained
     """
+
+
+seed_option = click.option("--seed", type=int, default=0, show_default=True)
+
+
+@bench.command()
+@seed_option
+@common
+@pass_terminal
+def wake(terminal: Terminal, seed: int) -> None:
+    """Does a wake token cost the same however long the life was?"""
+    _measure(terminal, "wake", seed)
+
+
+@bench.command()
+@seed_option
+@common
+@pass_terminal
+def recall(terminal: Terminal, seed: int) -> None:
+    """How many facts does an agent find in its own fast weights, and in no others?"""
+    _measure(terminal, "recall", seed)
+
+
+@bench.command()
+@click.option("--study", type=click.Choice(STUDIES), default="depo", show_default=True)
+@click.option("--scale", type=click.Choice(SCALES), default="laptop", show_default=True,
+              help="paper needs a GPU, else it is shortened; smoke is always.")  # fmt: skip
+@click.option("--pretrained", is_flag=True, help="Judge the shipped checkpoints; train nothing.")
+@click.option("--seeds", "n_seeds", type=click.IntRange(1), default=3, show_default=True,
+              help="Runs of each arm.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the judged contexts.")
+@click.option("--contexts", "n_contexts", type=click.IntRange(1), default=400, show_default=True,
+              help="Judged, for each arm and number of passes.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/paper",
+              show_default=True, help="Folder of runs, record and figures.")  # fmt: skip
+@click.option("--jobs", "n_jobs", type=click.IntRange(1), help="Runs at a time. [cores]")
+@click.option("--figures/--no-figures", default=True, show_default=True)
+@common
+@pass_terminal
+def paper(terminal: Terminal, /, scale: str, n_jobs: int | None, **given: Any) -> None:
+    """Does sleep help? Train the paper's comparison, or judge what was trained.
+
+    Runs are resumed where they were cut short; finished ones are not trained again.
+
+    \b
+    Example:
+      sleepmem bench paper --pretrained
+      sleepmem bench paper --study windows --seeds 1
+    """
+    import json
+
+    from sleepmem.bench.paper.study import Request, run_study
+
+    request = Request(**given, scale=scale, n_jobs=n_jobs or os.cpu_count() or 1)
+    with _shown() as report:
+        outcome = run_study(request, report)
+    record = request.out / f"{request.study}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(outcome.record, indent=1))
+    for note in outcome.notes:
+        terminal.talk(note)
+    _print(terminal, outcome.rows, {"bench": "paper", **outcome.record})
+    for path in (record, *outcome.figures):
+        terminal.talk(f"wrote {path}")
+    _exit(outcome.rows)
+
+
+def _measure(terminal: Terminal, name: str, seed: int) -> None:
+    from sleepmem.bench import run_benchmark
     from sleepmem.train.runs import environment
 
     with _shown() as report:
         rows = run_benchmark(name, terminal.settings().model, seed, report)
-    terminal.write_document(
-        {"bench": name, "environment": environment(), "rows": [row.document() for row in rows]}
-    )
+    document = {"bench": name, "environment": environment()}
+    _print(terminal, rows, document | {"rows": [row.document() for row in rows]})
+    _exit(rows)
+
+
+def _print(terminal: Terminal, rows: Sequence[Row], document: dict[str, Any]) -> None:
+    terminal.write_document(document)
     if not terminal.as_json:
         columns = ["what", "#value", "unit", "spread", "#reference", "#ratio", "#goal", "holds"]
         print_table(columns, [_cells(row) for row in rows])
+
+
+def _exit(rows: Sequence[Row]) -> None:
     if any(row.holds is False for row in rows):
         click.get_current_context().exit(1)
 

@@ -1,0 +1,58 @@
+"""The pictures: accuracy by depth for each N, and how it was learned. One SVG and PNG each.
+
+Lines are means over seeds, bands reach from the lowest to the highest seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from sleepmem.errors import ConfigError
+
+Curve = Mapping[float, Sequence[float]]  # x -> one value for each seed
+COLOURS = ("#999999", "#56b4e9", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000")
+SIZE = 7.2, 4.2  # inches
+HINT = "Install it with: pip install 'sleepmem[figures]', or leave the figures with --no-figures."
+
+
+def draw(
+    path: Path, curves: Mapping[str, Curve], *, title: str, x: str, chance: float | None = None
+) -> list[Path]:
+    """Draw accuracy over x, one line a curve, and return the files: `path` as .svg and .png.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as problem:
+        raise ConfigError("figures need matplotlib", hint=HINT) from problem
+    with matplotlib.rc_context({"svg.hashsalt": "sleepmem", "font.size": 10}):
+        figure = Figure(SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        for colour, (label, curve) in zip(COLOURS, curves.items(), strict=False):
+            _line(axes, label, curve, colour)
+        if chance is not None:
+            axes.axhline(chance, color="#bbbbbb", linestyle=":", label="guessing")
+        axes.set(xlabel=x, ylabel="answered exactly", ylim=(-0.02, 1.02))
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside right center", frameon=False, fontsize=9)
+        files = [path.with_suffix(".svg"), path.with_suffix(".png")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(files[0], metadata={"Date": None})
+        figure.savefig(files[1], dpi=150)
+    return files
+
+
+def _line(axes: Any, label: str, curve: Curve, colour: str) -> None:
+    at = sorted(curve)
+    axes.plot(at, [mean(curve[x]) for x in at], color=colour, marker="o", ms=3, label=label)
+    axes.fill_between(
+        at, [min(curve[x]) for x in at], [max(curve[x]) for x in at], color=colour, alpha=0.18, lw=0
+    )

@@ -1,0 +1,152 @@
+"""One study from beginning to end: train or load, judge, make the table, draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sleepmem.bench import Report, Row
+from sleepmem.bench.paper.arms import Arm
+from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
+from sleepmem.bench.paper.figures import Curve, draw
+from sleepmem.bench.paper.report import depo_claims, rows_of
+from sleepmem.bench.paper.scales import arms_of
+from sleepmem.bench.paper.training import train_arms
+from sleepmem.bench.paper.wake_cost import wake_cost
+from sleepmem.errors import ConfigError
+from sleepmem.train.runs import environment, read_record
+
+SHIPPED = Path(str(files("sleepmem"))) / "pretrained" / "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to do.
+
+    Attributes:
+        study, scale: what is compared and how large; see `arms_of`.
+        out: folder of runs, record and figures.
+        pretrained: judge the checkpoints that come with the package instead of training.
+        n_seeds: runs of each arm.
+        seed: of the contexts that the arms are judged on.
+        n_contexts: for each of them.
+    """
+
+    study: str
+    out: Path
+    scale: str = "laptop"
+    pretrained: bool = False
+    n_seeds: int = 3
+    seed: int = 0
+    n_contexts: int = 400
+    n_jobs: int = 1
+    figures: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Rows, the record that holds them, files that were drawn, and what a reader must know."""
+
+    rows: list[Row]
+    record: dict[str, Any]
+    figures: list[Path]
+    notes: list[str]
+
+
+def run_study(request: Request, report: Report) -> Outcome:
+    """Train or load the arms of a study, judge them, and draw.
+
+    Raises:
+        ConfigError: a run's folder holds something else, or no checkpoint is shipped.
+    """
+    torch.set_num_threads(1)
+    arms, notes = arms_of(request.study, request.scale)
+    seeds = range(request.n_seeds)
+    folder = SHIPPED if request.pretrained else request.out / request.scale
+    if not request.pretrained:
+        train_arms(arms, seeds, folder, request.n_jobs, report)
+    there = [(arm, seed) for arm in arms for seed in seeds if arm.folder(folder, seed).is_dir()]
+    if not there:
+        raise ConfigError(
+            f"no checkpoints of the study {request.study!r} come with the package",
+            hint="Train them: the same command without --pretrained.",
+        )
+    measured = _judge(there, folder, request, report)
+    rows = rows_of(arms, measured)
+    if request.study == "depo":
+        rows += depo_claims(measured)
+        rows += wake_cost(folder, {arm.name: arm for arm, seed in there if seed == 0}, report)
+    record = {
+        "study": request.study,
+        "scale": request.scale,
+        "notes": notes,
+        "seed": request.seed,
+        "n_contexts": request.n_contexts,
+        "environment": environment(),
+        "arms": [_described(arm, seed, folder) for arm, seed in there],
+        "measured": [asdict(m) for m in measured],
+        "rows": [row.document() for row in rows],
+    }
+    drawn = _draw(request, arms, measured, record) if request.figures else []
+    return Outcome(rows, record, drawn, notes)
+
+
+def _judge(
+    there: Sequence[tuple[Arm, int]], folder: Path, request: Request, report: Report
+) -> list[Measured]:
+    measured = []
+    for n, (arm, seed) in enumerate(there):
+        report(f"judging {arm.name} seed {seed}", n / len(there))
+        settings = arm.seeded(seed)
+        lm = load_arm(arm.folder(folder, seed), settings)
+        for passes in arm.rows:
+            right, asked = measure(lm, settings, passes, request.seed, request.n_contexts)
+            measured.append(Measured(arm.study, arm.name, seed, passes, right, asked))
+    return measured
+
+
+def _described(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
+    settings, progress, where = read_record(arm.folder(folder, seed))
+    return {
+        "arm": arm.name,
+        "seed": seed,
+        "says": arm.says,
+        "steps": progress.step,
+        "token_passes": progress.n_tokens,
+        "seconds": round(progress.seconds),
+        "trained": where,
+        "settings": settings.model_dump(mode="json"),
+        "curve": progress.curve,
+    }
+
+
+def _draw(
+    request: Request, arms: Sequence[Arm], measured: Sequence[Measured], record: dict[str, Any]
+) -> list[Path]:
+    """Draw accuracy by depth, a line for each arm and N, and how the dedicated arms learned."""
+    by_depth: dict[str, Curve] = {}
+    for arm in arms:
+        for passes in arm.settings.passes:
+            runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
+            if not runs:
+                continue
+            label = arm.says if len(arm.settings.passes) == 1 else f"{arm.says}: N={passes}"
+            by_depth[label] = {d: [run.accuracy(d) for run in runs] for d in sorted(runs[0].asked)}
+    says = {arm.name: arm.says for arm in arms}
+    learned: dict[str, dict[float, list[float]]] = {}
+    for run in record["arms"]:
+        for point in run["curve"]:
+            deep = sorted(key for key in point if key.startswith("depth_"))[-1:]
+            if deep:
+                line = learned.setdefault(says[run["arm"]], {})
+                line.setdefault(point["step"], []).append(point[deep[0]])
+    folder = request.out / "figures"
+    return [
+        *draw(folder / request.study, by_depth, title="After eviction", x="depth"),
+        *draw(folder / f"{request.study}-learning", learned, title="Deepest questions", x="step"),
+    ]

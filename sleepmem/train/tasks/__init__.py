@@ -126,5 +126,6 @@ def find_task(name: str, options: Mapping[str, object] | None = None) -> Task:
 TASKS = {
     "depo": "sleepmem.train.tasks.depo:DepoTask",
     "facts": "sleepmem.train.tasks.facts:FactsTask",
+    "math": "sleepmem.train.tasks.math:MathTask",
     "rule110": "sleepmem.train.tasks.rule110:Rule110Task",
 }

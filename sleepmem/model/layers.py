@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sleepmem.model.config import SleepConfig
-from sleepmem.model.delta_rule import delta_chunked, delta_step
+from sleepmem.model.delta_rule import delta_step
+from sleepmem.model.fla_rule import rule_for
 
 SHORTEST, LONGEST = 100.0, 100_000.0  # tokens after which a fresh layer has forgotten 1/e
 
@@ -181,11 +182,14 @@ class GatedDeltaNet(nn.Module):
         g = -self.decay_log.exp() * F.softplus(self.decay_gate(x).float() + self.decay_bias)
         if mask is not None:  # padding neither decays nor writes
             beta, g = beta * mask[..., None], g * mask[..., None]
-        if n_tokens == 1:
-            o, weights = delta_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], state.weights)
-            o = o[:, None]
-        else:
-            o, weights = delta_chunked(q, k, v, g, beta, state.weights)
+        rule = rule_for(x.device, self.d_k, self.d_v)
+        with torch.autocast(x.device.type, enabled=False):  # what is remembered stays float32
+            if n_tokens == 1:
+                one = q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0]
+                o, weights = delta_step(*one, state.weights)
+                o = o[:, None]
+            else:
+                o, weights = rule(q, k, v, g, beta, state.weights)
         o = self.norm(o.to(x.dtype)).reshape(n_batch, n_tokens, -1)
         return self.out(o * F.silu(self.output_gate(x))), Recurrence(weights, tail)
 

@@ -98,7 +98,7 @@ class MathTask(Value):
 
     @property
     def n_stages(self) -> int:
-        return self.operations
+        return self.operations + 1  # the first asks for given numbers
 
     @property
     def n_easy(self) -> int:
@@ -118,16 +118,18 @@ class MathTask(Value):
         return 2 * self.people * self.things + 1
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
-        return self._draw(rng, size, stage + 1, held_out=False)
+        return self._draw(rng, size, (0, stage), held_out=False)
 
     def held_out(self, rng: Random, size: int) -> Batch:
-        return self._draw(rng, size, self.operations, held_out=True)
+        return self._draw(rng, size, (1, self.operations), held_out=True)
 
-    def _draw(self, rng: Random, size: int, most: int, *, held_out: bool) -> Batch:
+    def _draw(
+        self, rng: Random, size: int, n_operations: tuple[int, int], *, held_out: bool
+    ) -> Batch:
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         shape = size, self.questions, self.quantities
         problems = draw_problems(
-            generator, shape, most, self.numbers, self.amounts, held_out=held_out
+            generator, shape, n_operations, self.numbers, self.amounts, held_out=held_out
         )
         order = torch.rand(size, self.quantities, generator=generator).argsort(dim=1)
         pairs = torch.rand(size, self.people * self.things, generator=generator).argsort(dim=1)

@@ -1,7 +1,8 @@
 """The problems behind `math`: numbers, how they come from each other, and what is asked.
 
-The number of operations is uniform on 1 .. most for each question. A chain as long as the longest
-of them starts from a given number. Each further quantity has a given number (share `GIVEN`) or
+The number of operations is uniform for each question, on 1 .. operations when held out and on
+0 .. stage in training: to find a given number is where it starts. A chain as long as the longest of
+them starts from a given number. Each further quantity has a given number (share `GIVEN`) or
 comes from any earlier one. A question asks for any of the quantities that are so many operations
 away from a given number.
 
@@ -44,7 +45,7 @@ class Problems(NamedTuple):
 def draw_problems(
     generator: torch.Generator,
     shape: tuple[int, int, int],
-    most: int,
+    n_operations: tuple[int, int],
     numbers: int,
     amounts: int,
     *,
@@ -54,13 +55,14 @@ def draw_problems(
 
     Args:
         shape: problems, questions of each, quantities of each.
-        most: operations that a question needs.
+        n_operations: that a question needs, from and to, both included.
     """
     size, n_questions, n_quantities = shape
+    fewest, most = n_operations
     found: list[Problems] = []
     while sum(len(problems.value) for problems in found) < size:
         n_drawn = (12 if held_out else 2) * size
-        depth = torch.randint(1, most + 1, (n_drawn, n_questions), generator=generator)
+        depth = torch.randint(fewest, most + 1, (n_drawn, n_questions), generator=generator)
         drawn = problems_of_depth(generator, depth, n_quantities, numbers, amounts)
         rows = torch.cat([drawn.parent, drawn.relation, drawn.asked], dim=1)
         kept = is_held_out(rows) == held_out

@@ -119,7 +119,9 @@ def find_task(name: str, options: Mapping[str, object] | None = None) -> Task:
     except ValidationError as problem:
         first = problem.errors()[0]
         what = " ".join(str(part) for part in first["loc"]) or "its options"
-        raise ConfigError(f"task {name}: {what}: {first['msg']}", hint="Choose others.") from problem
+        raise ConfigError(
+            f"task {name}: {what}: {first['msg']}", hint="Choose others."
+        ) from problem
     return task
 
 
@@ -127,5 +129,6 @@ TASKS = {
     "depo": "sleepmem.train.tasks.depo:DepoTask",
     "facts": "sleepmem.train.tasks.facts:FactsTask",
     "math": "sleepmem.train.tasks.math:MathTask",
+    "recall": "sleepmem.train.tasks.recall:RecallTask",
     "rule110": "sleepmem.train.tasks.rule110:Rule110Task",
 }

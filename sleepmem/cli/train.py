@@ -37,7 +37,10 @@ def _options(
         name, equals, text = pair.partition("=")
         if not (name and equals and text):
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
-        options[name] = int(text) if text.lstrip("-").isdigit() else text
+        try:
+            options[name] = int(text)
+        except ValueError:
+            options[name] = text
     return options
 
 
@@ -63,6 +66,8 @@ def _setting(
 @_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
 @_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
           help="Open a stage when the one before is learned, or evenly.")  # fmt: skip
+@_setting(click.IntRange(1), "--window", default=None,
+          help="Tokens a model is made for; by default the task's longest.")  # fmt: skip
 @_setting(click.STRING, "--layers", default="AG", help="A attention, G gated delta rule.")
 @_setting(click.IntRange(8), "--hidden-size", default=128)
 @_setting(click.IntRange(8), "--intermediate-size", default=256)

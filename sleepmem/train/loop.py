@@ -12,12 +12,12 @@ from random import Random
 from time import monotonic
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sleepmem.errors import SleepmemError
+from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
-from sleepmem.model.network import SleepForCausalLM
-from sleepmem.train.objective import score
+from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
+from sleepmem.train.objective import Score, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
@@ -49,13 +49,23 @@ class Progress:
 
 
 def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
-    """Return a fresh model; the same settings give the same weights."""
+    """Return a fresh model; the same settings give the same weights.
+
+    Raises:
+        ConfigError: the windows of the task are longer than the one that is asked for.
+    """
+    window = task.window if settings.window is None else settings.window
+    if window < task.window:
+        raise ConfigError(
+            f"a window of {window} does not fit task {task.name}: it has windows of {task.window}",
+            hint=f"Give --window {task.window} or more, or choose a smaller task.",
+        )
     kinds = {"A": ATTENTION, "G": RECURRENT}
     torch.manual_seed(settings.seed)
     lm = SleepForCausalLM(
         SleepConfig(
             vocab_size=task.vocab_size,
-            window=task.window,
+            window=window,
             layer_types=[kinds[letter] for letter in settings.layers],
             hidden_size=settings.hidden_size,
             intermediate_size=settings.intermediate_size,
@@ -93,17 +103,18 @@ def train(
             progress.stage = forced_stage(settings, progress.step, task.n_stages)
         rng = Random(f"{settings.seed}:{progress.step}")
         batch = task.batch(rng, settings.batch, progress.stage).to(settings.device)
-        offered = settings.passes if progress.stage >= task.n_easy else settings.passes[:1]
+        is_easy = progress.stage < task.n_easy
+        offered = (min(settings.passes),) if is_easy else settings.passes
         passes = rng.choice(offered)
-        with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
-            result = score(lm, batch, passes, loop=settings.loop)
+        result = _scored(settings, lm, batch, passes)
         result.loss.backward()
-        _clip(lm, result.loss, settings.clip, progress.step)
+        if not (_clip(lm, settings.clip) and bool(torch.isfinite(result.loss))):
+            raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
         optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
         progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
         progress.seconds += monotonic() - started
-        if passes == max(offered):
+        if passes == max(offered) and len(result.right):
             _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
 
@@ -123,15 +134,43 @@ def _advance(progress: Progress, accuracy: float, settings: TrainSettings, n_sta
         progress.accuracy = settings.gate / 2  # a new stage must earn it anew
 
 
-def _clip(lm: SleepForCausalLM, loss: Tensor, limit: float, step: int) -> None:
-    """Bound the norm of the gradient; refuse a step that would spoil the weights."""
-    norm = torch.nn.utils.clip_grad_norm_(lm.parameters(), limit)
-    if bool(torch.isfinite(norm)) and bool(torch.isfinite(loss)):
-        return
-    for name, parameter in lm.named_parameters():
+def _scored(settings: TrainSettings, lm: SleepForCausalLM, batch: Batch, passes: int) -> Score:
+    with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
+        return score(lm, batch, passes, loop=settings.loop)
+
+
+def _clip(lm: SleepForCausalLM, limit: float) -> bool:
+    """Bound the norm of the gradient; false if it is not finite, and then nothing is changed."""
+    norm = nn.utils.get_total_norm([p.grad for p in lm.parameters() if p.grad is not None])
+    if not bool(torch.isfinite(norm)):
+        return False
+    nn.utils.clip_grads_with_norm_(lm.parameters(), limit, norm)
+    return True
+
+
+def _what_broke(settings: TrainSettings, lm: SleepForCausalLM, batch: Batch, passes: int) -> str:
+    """Return what is not finite: the first layer by its output, else the last by its gradient."""
+    broken: list[int] = []
+
+    def watch(index: int) -> Callable[[nn.Module, object, tuple[Tensor, LayerState]], None]:
+        def look(_: nn.Module, __: object, output: tuple[Tensor, LayerState]) -> None:
+            h, state = output
+            if not all(bool(torch.isfinite(x).all()) for x in (h, *fast_weights([state]))):
+                broken.append(index)
+
+        return look
+
+    hooks = [layer.register_forward_hook(watch(i)) for i, layer in enumerate(lm.model.layers)]
+    with torch.no_grad():
+        _scored(settings, lm, batch, passes)
+    for hook in hooks:
+        hook.remove()
+    if broken:
+        return f"the output of layer {broken[0]}"
+    for name, parameter in reversed(list(lm.named_parameters())):
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            raise TrainingDiverged(step, f"the gradient of {name}")
-    raise TrainingDiverged(step, "the loss")
+            return f"the gradient of {name}"
+    return "the loss"
 
 
 def n_token_passes(batch: Batch, passes: int, wake_passes: int = 1) -> int:

@@ -17,7 +17,7 @@ from sleepmem.train.loop import Progress, build_model, train
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.runs import load_run, save_run
-from sleepmem.train.settings import TrainSettings
+from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks import TalkTask, Task, find_task
 from sleepmem.train.tokenizer import save_tokenizer
 
@@ -39,13 +39,15 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
         Held-out accuracy by number of passes, and with blank fast weights.
 
     Raises:
-        ConfigError: no such task or device, or the folder holds another run.
+        ConfigError: no such task or device, a window or model that does not fit the task, or the
+            folder holds another run.
         TrainingDiverged: a loss or gradient was not finite.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device", hint="Train with --device cpu.")
     torch.set_num_threads(1 if settings.device == "cpu" else torch.get_num_threads())
     task = find_task(settings.task, settings.options)
+    _check_livable(settings, task)
     lm = build_model(settings, task)
     optimizers = build_optimizers(settings, lm)
     progress = load_run(folder, settings, lm, optimizers)
@@ -68,6 +70,22 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
     save_run(folder, settings, lm, optimizers, progress)
     export(folder / CHECKPOINT, lm, task)
     return accuracy
+
+
+def _check_livable(settings: TrainSettings, task: Task) -> None:
+    """Refuse a model of a task that talks if no agent could live with it."""
+    if not isinstance(task, TalkTask):
+        return
+    if "G" not in settings.layers:
+        problem = f"layers {settings.layers} have no fast weights to sleep into"
+    elif settings.loop != Loop():
+        problem = "an agent sleeps with the paper's loop and no other"
+    else:
+        return
+    raise ConfigError(
+        f"task {task.name} is for agents: {problem}",
+        hint="Give a G layer and leave the loop as it is, or train another task, such as depo.",
+    )
 
 
 def evaluate(settings: TrainSettings, task: Task, lm: SleepForCausalLM) -> dict[str, float]:

@@ -80,19 +80,29 @@ def load_run(
         progress = Progress(**record["progress"])
         weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
     except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as problem:
-        raise ConfigError(
-            f"{folder} holds a run that cannot be resumed: {str(problem).splitlines()[0]}",
-            hint="Move it away, or give another --out, to start anew.",
-        ) from problem
+        raise _not_resumable(folder, problem) from problem
     if found.model_copy(update={"steps": settings.steps}) != settings:
-        different = [k for k, v in settings.model_dump().items() if getattr(found, k) != v]
+        names = (name for name in TrainSettings.model_fields if name != "steps")
+        different = [name for name in names if getattr(found, name) != getattr(settings, name)]
         raise ConfigError(
             f"{folder} holds a run with other settings: {', '.join(different)}",
             hint="Give the same settings to resume it, or another --out to start anew.",
         )
-    lm.load_state_dict(weights, strict=False)  # the output layer is tied, so it is not in there
-    optimizers.restore(tensors)
+    try:
+        if weights.keys() != _named_weights(lm).keys():
+            raise ValueError(f"{MODEL} is of another model")
+        lm.load_state_dict(weights, strict=False)  # a tied output layer is not in there
+        optimizers.restore(tensors)
+    except (ValueError, KeyError, IndexError, RuntimeError) as problem:
+        raise _not_resumable(folder, problem) from problem
     return progress
+
+
+def _not_resumable(folder: Path, problem: Exception) -> ConfigError:
+    return ConfigError(
+        f"{folder} holds a run that cannot be resumed: {str(problem).splitlines()[0]}",
+        hint="Move it away, or give another --out, to start anew.",
+    )
 
 
 def read_record(folder: Path) -> tuple[TrainSettings, Progress, dict[str, Any]]:

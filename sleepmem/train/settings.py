@@ -41,10 +41,12 @@ class TrainSettings(Value):
         curriculum: `gated` opens the next stage when accuracy passes `gate`; `forced` opens all
             of them evenly over the first `forced_share` of the steps, whatever was learned.
         gate: accuracy at the largest of `passes` that opens the next stage.
+        window: what the model is made for, in tokens; None for the longest window of the task.
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
-        lr, muon_lr: peaks of AdamW and of Muon; the latter as the step's spectral norm.
-        bf16: compute in bfloat16; weights, fast weights and the delta rule stay float32.
+        lr, muon_lr: peaks of AdamW and of Muon, both on the scale of AdamW.
+        bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
+            rule unless flash-linear-attention does its work.
         tied: the output layer is the embedding.
     """
 
@@ -72,6 +74,7 @@ class TrainSettings(Value):
     n_heads: PositiveInt = 2
     d_k: PositiveInt = 64
     d_v: PositiveInt = 64
+    window: PositiveInt | None = None
     tied: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
     bf16: bool = False
@@ -83,6 +86,12 @@ class TrainSettings(Value):
                 f"a hidden size of {self.hidden_size} does not divide into "
                 f"{self.n_attention_heads} heads of even size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _loop_is_run(self) -> Self:
+        if not self.loop.evict and (self.passes != (1,) or self.loop != Loop(evict=False)):
+            raise ValueError("without eviction there is no loop: passes is 1, the loop as it is")
         return self
 
 
@@ -97,4 +106,5 @@ def checked_settings(given: Mapping[str, Any]) -> TrainSettings:
     except ValidationError as problem:
         first = problem.errors()[0]
         what = " ".join(str(part) for part in first["loc"][:1]) or "settings"
-        raise ConfigError(f"{what}: {first['msg']}", hint="See: sleepmem train --help") from problem
+        why = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{what}: {why}", hint="See: sleepmem train --help") from problem

@@ -1,130 +1,109 @@
-"""The loop: it learns, stops on NaN, and a resumed run equals an unbroken one."""
+"""The loop: it learns, follows its curriculum, and a resumed run equals an unbroken one."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
+from safetensors.torch import load_file, save_file
+from small_tasks import EchoTask, TalkingTask, settings, silent
 from transformers import AutoModelForCausalLM
 
 from sleepmem.errors import ConfigError
 from sleepmem.model.chat_tokens import ChatTokens
-from sleepmem.model.checkpoint import load_checkpoint
+from sleepmem.model.checkpoint import load_checkpoint, read_weights
+from sleepmem.train import loop
 from sleepmem.train import run as runs
-from sleepmem.train.loop import (
-    Progress,
-    TrainingDiverged,
-    build_model,
-    build_optimizer,
-    learning_rate,
-)
+from sleepmem.train.loop import Progress, build_model, forced_stage, train
+from sleepmem.train.objective import Score, score
+from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.run import run
 from sleepmem.train.runs import load_run
-from sleepmem.train.settings import TrainSettings, checked_settings
-from sleepmem.train.tasks import IGNORED, TASKS, Batch, find_task
-from sleepmem.train.tokenizer import build_tokenizer
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import Batch
 
-
-class EchoTask:
-    """One window of one token, then: which was it? Learned in a few dozen steps."""
-
-    name = "echo"
-    window = 16
-    n_stages = 2
-
-    def tokenizer(self) -> Tokenizer:
-        return build_tokenizer(["a b c d e"])
-
-    def batch(self, rng: Random, size: int, stage: int) -> Batch:
-        told = torch.tensor([[rng.randrange(20, 24)] for _ in range(size)])
-        window = (told, torch.ones_like(told, dtype=torch.bool))
-        asked = torch.full((size, 1, 1), 19)
-        return Batch((window,), asked, told[:, None], torch.ones_like(asked, dtype=torch.bool))
-
-    def held_out(self, rng: Random, size: int) -> Batch:
-        return self.batch(rng, size, 0)
-
-
-class BrokenTask(EchoTask):
-    """Asks for nothing at all, which has no loss."""
-
-    def batch(self, rng: Random, size: int, stage: int) -> Batch:
-        batch = super().batch(rng, size, stage)
-        return Batch(
-            batch.windows,
-            batch.question_ids,
-            torch.full_like(batch.labels, IGNORED),
-            torch.zeros_like(batch.answer_at),
-        )
-
-
-@pytest.fixture(autouse=True)
-def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "echo", f"{__name__}:EchoTask")
-    monkeypatch.setitem(TASKS, "broken", f"{__name__}:BrokenTask")
-    monkeypatch.setattr(
-        runs, "find_task", lambda name: {"echo": EchoTask, "broken": BrokenTask}[name]()
-    )
-
-
-def settings(**given: object) -> TrainSettings:
-    small = {
-        "task": "echo",
-        "steps": 60,
-        "batch": 16,
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "n_attention_heads": 2,
-        "d_k": 8,
-        "d_v": 8,
-        "passes": (1, 2),
-        "lr": 1e-2,
-        "warmup": 5,
-    }
-    return TrainSettings(**(small | given))
-
-
-def silent(progress: Progress, loss: float) -> None:
-    pass
+pytestmark = pytest.mark.usefixtures("small_tasks")
 
 
 def test_it_learns_and_exports_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    figures = run(settings(), tmp_path, silent)
+    figures = run(settings(task="talking"), tmp_path, silent)
     assert figures["passes_1"] > 0.95
     assert figures["passes_2"] > 0.95
     assert figures["blank"] < 0.6
     assert load_checkpoint(str(tmp_path / "checkpoint")).window == 16
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["settings"]["task"] == "echo"
-    assert record["progress"]["curve"][0]["step"] == 25
+    assert record["settings"]["task"] == "talking"
+    assert [point["step"] for point in record["progress"]["curve"]] == list(range(1, 61))
+    assert record["progress"]["curve"][-1]["depth_1"] > 0.95
+    assert record["progress"]["held_out"] == figures
     assert record["environment"]["torch"] == torch.__version__
+
+
+def test_checkpoint_of_a_task_without_words_is_the_network_alone(tmp_path: Path) -> None:
+    run(settings(steps=2, tied=False), tmp_path, silent)
+    lm = read_weights(tmp_path / "checkpoint")
+    assert not torch.equal(lm.lm_head.weight, lm.model.embed_tokens.weight)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(saved[name], p) for name, p in lm.named_parameters())
+    assert not (tmp_path / "checkpoint/tokenizer.json").exists()
+
+
+def test_attention_alone_learns_nothing_of_what_was_evicted(tmp_path: Path) -> None:
+    figures = run(settings(layers="AA", steps=40), tmp_path, silent)
+    assert figures["passes_1"] == figures["passes_2"] == figures["blank"] < 0.6
+
+
+def test_attention_alone_learns_what_it_keeps_before_its_eyes(tmp_path: Path) -> None:
+    kept = settings(layers="AA", passes=(1,), loop={"evict": False})
+    figures = run(kept, tmp_path, silent)
+    assert figures["passes_1"] > 0.95
+    assert figures["blank"] < 0.6
 
 
 class Killed(BaseException):
     """Stands for a kill between two steps."""
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_that_was_cut_and_resumed_equals_an_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     monkeypatch.setattr(runs, "SAVE_EVERY_S", 0.0)
+    how = settings(steps=24, optimizer=optimizer)
 
     def kill(progress: Progress, loss: float) -> None:
-        if progress.step == 23:
+        if progress.step == 13:
             raise Killed
 
     with pytest.raises(Killed):
-        run(settings(steps=40), tmp_path / "cut", kill)
-    run(settings(steps=40), tmp_path / "cut", silent)
-    run(settings(steps=40), tmp_path / "whole", silent)
-    cut, whole = (tmp_path / name / "checkpoint/model.safetensors" for name in ("cut", "whole"))
-    assert cut.read_bytes() == whole.read_bytes()
+        run(how, tmp_path / "cut", kill)
+    run(how, tmp_path / "cut", silent)
+    run(how, tmp_path / "whole", silent)
+    for file in ("checkpoint/model.safetensors", "optimizer.safetensors"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    cut, whole = (
+        json.loads((tmp_path / name / "run.json").read_text())["progress"]
+        for name in ("cut", "whole")
+    )
+    for record in (cut, whole):
+        for timed in (record, *record["curve"]):
+            timed.pop("seconds")
+    assert cut == whole
+
+
+def test_looking_at_the_held_out_does_not_change_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for points in (1, 40):
+        monkeypatch.setattr(runs, "CURVE_POINTS", points)
+        run(settings(steps=40), tmp_path / str(points), silent)
+    seldom, often = (tmp_path / name / "model.safetensors" for name in ("1", "40"))
+    assert seldom.read_bytes() == often.read_bytes()
 
 
 @pytest.mark.parametrize("n_renamed", [0, 1, 2])
@@ -145,15 +124,37 @@ def test_a_save_that_was_cut_anywhere_is_finished_or_forgotten(
         with pytest.raises(Killed):
             run(settings(steps=6), tmp_path, silent)
     lm, task_settings = build_model(settings(), EchoTask()), settings(steps=6)
-    progress = load_run(tmp_path, task_settings, lm, build_optimizer(task_settings, lm))
+    progress = load_run(tmp_path, task_settings, lm, build_optimizers(task_settings, lm))
     assert progress.step == (6 if n_renamed else 4)
     saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(saved[name], p) for name, p in lm.named_parameters())
 
 
-def test_a_folder_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
+def test_a_run_of_before_there_was_a_setting_is_resumed(tmp_path: Path) -> None:
     run(settings(steps=2), tmp_path, silent)
-    (tmp_path / "optimizer.safetensors").write_bytes(b"x" * 20)
+    record = json.loads((tmp_path / "run.json").read_text())
+    for name in ("window", "bf16", "loop"):
+        del record["settings"][name]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    seen: list[int] = []
+    run(settings(steps=4), tmp_path, lambda progress, _: seen.append(progress.step))
+    assert seen == [3, 4]
+
+
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "model.safetensors"])
+def test_a_folder_that_cannot_be_resumed_says_why(tmp_path: Path, file: str) -> None:
+    run(settings(steps=2), tmp_path, silent)
+    (tmp_path / file).write_bytes(b"x" * 20)
+    with pytest.raises(ConfigError, match="cannot be resumed"):
+        run(settings(steps=4), tmp_path, silent)
+
+
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "model.safetensors"])
+def test_tensors_of_another_age_are_not_resumed(tmp_path: Path, file: str) -> None:
+    run(settings(steps=2), tmp_path, silent)
+    tensors = {name.removeprefix("0."): x for name, x in load_file(tmp_path / file).items()}
+    tensors.pop("model.norm.weight", None)
+    save_file(tensors, tmp_path / file, {"step": "2"})
     with pytest.raises(ConfigError, match="cannot be resumed"):
         run(settings(steps=4), tmp_path, silent)
 
@@ -164,58 +165,92 @@ def test_a_folder_that_cannot_be_written_fails_before_the_first_step(tmp_path: P
         run(settings(), tmp_path / "file", lambda *_: pytest.fail("it trained"))
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"layers": "AX"},
-        {"layers": "AA"},
-        {"layers": ""},
-        {"hidden_size": 18, "n_attention_heads": 4},
-        {"passes": ()},
-        {"passes": (0,)},
-        {"lr": float("nan")},
-        {"batch": 0},
-        {"device": "abacus"},
-    ],
-)
-def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(given)).replace("_", ".")) as caught:
-        checked_settings({"task": "echo", "steps": 1} | given)
-    assert caught.value.hint
-
-
-def test_task_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no task 'x'"):
-        find_task("x")
-
-
 def test_checkpoint_says_where_generation_stops(tmp_path: Path) -> None:
-    run(settings(steps=1), tmp_path, silent)
+    run(settings(task="talking", steps=1), tmp_path, silent)
     lm = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
-    chat = ChatTokens(EchoTask().tokenizer())
+    chat = ChatTokens(TalkingTask().tokenizer())
     assert (lm.generation_config.eos_token_id, lm.config.pad_token_id) == (chat.end, chat.pad)
 
 
-def test_other_settings_do_not_resume(tmp_path: Path) -> None:
+def test_other_settings_do_not_resume_and_are_named(tmp_path: Path) -> None:
     run(settings(steps=2), tmp_path, silent)
-    with pytest.raises(ConfigError, match="lr"):
-        run(settings(steps=4, lr=0.5), tmp_path, silent)
+    with pytest.raises(ConfigError, match=r"with other settings: loop, lr$"):
+        run(settings(steps=4, lr=0.5, loop={"loop_input": "embed"}), tmp_path, silent)
 
 
-def test_a_batch_without_answers_stops_and_names_the_step(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match="step 0: the loss is not finite"):
-        run(settings(task="broken"), tmp_path, silent)
+def followed(
+    monkeypatch: pytest.MonkeyPatch,
+    how: TrainSettings,
+    is_right: Callable[[int], bool],
+    task: EchoTask | None = None,
+) -> tuple[list[int], list[int]]:
+    """Train; return passes and stage of each step, the answers being right as `is_right` says."""
+    drawn: list[int] = []
+    stages: list[int] = []
+
+    def marked(lm, batch: Batch, passes: int, **more: object) -> Score:
+        drawn.append(passes)
+        found = score(lm, batch, passes, **more)  # type: ignore[arg-type]
+        return replace(found, right=torch.full_like(found.right, is_right(passes)))
+
+    monkeypatch.setattr(loop, "score", marked)
+    task = task or EchoTask()
+    lm = build_model(how, task)
+    optimizers = build_optimizers(how, lm)
+    train(how, task, lm, optimizers, Progress(), lambda p, _: stages.append(p.stage))
+    return drawn, stages
 
 
-def test_a_gradient_that_is_not_finite_stops_and_names_step_and_parameter(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"step 1: the gradient of model\.\S+ is not finite"):
-        run(settings(lr=1e30, warmup=1), tmp_path, silent)
+def test_the_gate_looks_at_the_most_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = settings(steps=100, passes=(3, 1))
+    drawn, stages = followed(monkeypatch, how, lambda passes: passes == 1)
+    assert set(drawn) == {1, 3}
+    assert set(stages) == {0}
+    drawn, stages = followed(monkeypatch, how, lambda passes: passes == 3)
+    opened = stages.index(1)
+    # 1 - 0.95^n passes 0.85 with the 37th batch at the most passes
+    assert drawn[: opened + 1].count(3) == 37
+    assert drawn[opened] == 3
 
 
-def test_learning_rate_warms_up_and_falls() -> None:
-    s = settings(steps=100)
-    rates = [learning_rate(s, step) for step in range(100)]
-    assert rates[4] == pytest.approx(s.lr)
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[-1] == pytest.approx(s.lr * s.final_lr, rel=0.05)
+def test_easy_stages_take_the_fewest_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = EchoTask()
+    task.n_easy = 1
+    drawn, stages = followed(monkeypatch, settings(steps=90, passes=(4, 2)), lambda _: True, task)
+    assert {n for n, stage in zip(drawn[1:], stages, strict=False) if stage == 0} == {2}
+    assert {n for n, stage in zip(drawn[1:], stages, strict=False) if stage == 1} == {2, 4}
+
+
+def test_a_forced_curriculum_opens_evenly_whatever_was_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    how = settings(steps=100, curriculum="forced", forced_share=0.4)
+    stages = [forced_stage(how, step, 5) for step in range(100)]
+    assert [stages.count(stage) for stage in range(5)] == [10, 10, 10, 10, 60]
+    assert stages == sorted(stages)
+    assert [forced_stage(how, step, 1) for step in (0, 99)] == [0, 0]
+    _, seen = followed(monkeypatch, how, lambda _: False)
+    assert seen == [0] * 40 + [1] * 60
+
+
+def test_batches_in_which_nothing_counts_leave_the_accuracy_as_it_is(tmp_path: Path) -> None:
+    seen: list[float] = []
+    how = settings(task="uncounted", steps=3)
+    run(how, tmp_path, lambda progress, _: seen.append(progress.accuracy))
+    assert seen == [0.0] * 3
+
+
+def test_mixed_precision_trains_float32_weights(tmp_path: Path) -> None:
+    figures = run(settings(bf16=True, steps=100), tmp_path, silent)
+    assert figures["passes_2"] > 0.95
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert {x.dtype for x in tensors.values()} == {torch.float32}
+
+
+def test_window_of_the_model_is_the_task_s_unless_a_longer_one_is_given() -> None:
+    assert build_model(settings(), EchoTask()).config.window == 16
+    longer, same = (build_model(settings(window=w), EchoTask()) for w in (64, None))
+    assert longer.config.window == 64
+    assert all(map(torch.equal, longer.parameters(), same.parameters()))
+    with pytest.raises(ConfigError, match=r"a window of 15 does not fit .* windows of 16"):
+        build_model(settings(window=15), EchoTask())

@@ -1,0 +1,178 @@
+"""The paper's comparison: what is trained, judged, claimed and drawn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from sleepmem.bench.paper import study as studies
+from sleepmem.bench.paper.arms import STUDIES, Arm, depo
+from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
+from sleepmem.bench.paper.report import depo_claims, rows_of
+from sleepmem.bench.paper.scales import arms_of
+from sleepmem.bench.paper.study import Request, run_study
+from sleepmem.bench.paper.training import Job, is_finished
+from sleepmem.errors import CheckpointInvalid, ConfigError
+from sleepmem.train.loop import build_model
+from sleepmem.train.run import run
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import find_task
+
+DEPTHS = range(1, 7)
+
+
+def measured(arm: str, seed: int, passes: int, accuracy: dict[int, int]) -> Measured:
+    """Return what an arm did, in percent."""
+    return Measured("depo", arm, seed, passes, accuracy, dict.fromkeys(accuracy, 100))
+
+
+def known(n: int, seed: int, deep: int) -> Measured:
+    return measured(f"n{n}", seed, n, {depth: 99 if depth < 5 else deep for depth in DEPTHS})
+
+
+def small(arm: Arm, **changed: object) -> Arm:
+    update = {"steps": 2, "batch": 2, "hidden_size": 16, "d_k": 8, "d_v": 8} | changed
+    return replace(arm, settings=arm.settings.model_copy(update=update))
+
+
+def silent(what: str, share: float) -> None:
+    assert 0 <= share <= 1
+
+
+def test_rows_are_means_over_seeds_with_their_range() -> None:
+    arms = [arm for arm in depo() if arm.name == "n4"]
+    rows = rows_of(arms, [known(4, 0, 90), known(4, 1, 70)])
+    found = {row.name: row for row in rows}
+    assert list(found) == [f"depo.k{depth}.n4" for depth in DEPTHS]
+    row = found["depo.k6.n4"]
+    assert (row.value, row.lowest, row.highest) == (pytest.approx(0.8), 0.7, 0.9)
+
+
+def test_gain_compares_runs_of_the_same_seed() -> None:
+    runs = [known(1, 0, 10), known(1, 1, 30), known(2, 0, 50), known(2, 1, 50)]
+    rows = {row.name: row for row in depo_claims([*runs, known(4, 0, 95), known(4, 1, 95)])}
+    gain = rows["depo.gain_at_6"]
+    assert (gain.value, gain.lowest, gain.highest) == pytest.approx((75.0, 65.0, 85.0))
+    assert gain.holds
+    assert rows["depo.gain_at_1"].goal is None
+    assert rows["depo.shallow_min"].holds
+
+
+def test_claims_that_do_not_hold_are_said_to_fail() -> None:
+    runs = [known(1, 0, 60), known(2, 0, 70), known(4, 0, 90)]
+    runs[0].right[2] = 90
+    rows = {row.name: row for row in depo_claims(runs)}
+    assert rows["depo.gain_at_6"].holds is False
+    assert rows["depo.shallow_min"].holds is False
+    assert rows["depo.shallow_min"].value == pytest.approx(0.90)
+
+
+def test_no_claim_without_all_three_dedicated_models() -> None:
+    assert depo_claims([known(1, 0, 10), known(4, 0, 99)]) == []
+
+
+def test_arms_of_a_study_differ_in_what_their_name_says_alone() -> None:
+    by_name = {arm.name: arm.settings for arm in depo()}
+    reference = by_name["n4"]
+    allowed = {
+        "n1": {"passes"},
+        "n2": {"passes"},
+        "equal_compute": {"passes", "steps"},
+        "deeper": {"passes", "layers"},
+        "attention_only": {"passes", "layers"},
+        "full_context": {"passes", "loop"},
+        "full_context_deep": {"passes", "layers", "loop"},
+        "elastic": {"passes", "steps", "curriculum"},
+    }
+    for name, settings in by_name.items():
+        changed = {k for k, v in settings.model_dump().items() if reference.model_dump()[k] != v}
+        assert changed == allowed.get(name, set()), name
+
+
+def test_equal_compute_is_equal() -> None:
+    def token_passes(settings: TrainSettings) -> int:
+        task = find_task(settings.task, settings.options)
+        slept, asked = task.held_out(Random(0), settings.batch).n_tokens
+        return settings.steps * (settings.passes[0] * slept + asked)
+
+    by_name = {arm.name: arm.settings for arm in depo()}
+    assert token_passes(by_name["equal_compute"]) == token_passes(by_name["n4"])
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_arm_can_be_built_and_has_a_folder_of_its_own(study: str, tmp_path: Path) -> None:
+    arms = STUDIES[study]()
+    assert len({arm.folder(tmp_path, 0) for arm in arms}) == len(arms)
+    names = [name for arm in arms for name in arm.rows.values()]
+    assert len(set(names)) == len(names)
+    for arm in arms:
+        settings = arm.settings
+        build_model(settings, find_task(settings.task, settings.options))
+
+
+def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = [small(arm) for arm in depo() if arm.name in ("n1", "n2", "n4")]
+    monkeypatch.setattr(studies, "arms_of", lambda study, scale: (arms, ["a note"]))
+    request = Request("depo", tmp_path, n_seeds=1, n_contexts=5)
+    outcome = run_study(request, silent)
+    names = [row.name for row in outcome.rows]
+    assert {"depo.k6.n4", "depo.gain_at_6", "wake_cost_ratio"} <= set(names)
+    assert all(path.stat().st_size > 1000 for path in outcome.figures)
+    assert {path.suffix for path in outcome.figures} == {".svg", ".png"}
+    json.dumps(outcome.record)
+    assert {run["arm"] for run in outcome.record["arms"]} == {"n1", "n2", "n4"}
+    trained = (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns
+    again = run_study(request, silent)
+    assert [row.value for row in again.rows[:-1]] == [row.value for row in outcome.rows[:-1]]
+    assert (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns == trained
+
+
+def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
+    arm = small(depo()[0])
+    run(arm.seeded(0), tmp_path, lambda *_: None)
+    other = arm.seeded(0).model_copy(update={"options": {"nodes": 12}})
+    with pytest.raises(CheckpointInvalid, match=r"options \{\}, not \{'nodes': 12\}"):
+        load_arm(tmp_path, other)
+    with pytest.raises(ConfigError, match="no readable record"):
+        load_arm(tmp_path / "nothing", other)
+
+
+def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    arm = small(depo()[0])
+    job = Job("n1", arm.seeded(0), tmp_path)
+    assert not is_finished(job)
+    run(job.settings, tmp_path, lambda *_: None)
+    assert is_finished(job)
+    with pytest.raises(ConfigError, match="other settings"):
+        is_finished(Job("n1", arm.seeded(1), tmp_path))
+
+
+def test_judging_is_the_same_for_the_same_seed_and_counts_every_question() -> None:
+    arm = small(depo()[2])
+    settings = arm.seeded(0)
+    lm = build_model(settings, find_task(settings.task, settings.options))
+    first, again, other = (measure(lm, settings, 2, seed, 130) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert sum(first[1].values()) == 130 * 10
+
+
+def test_paper_scale_without_a_gpu_is_shortened_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arms, notes = arms_of("depo", "paper")
+    assert "no GPU" in notes[0]
+    assert {arm.settings.steps for arm in arms} == {2}
+    assert arms[0].settings.options["nodes"] == 75
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    arms, notes = arms_of("depo", "paper")
+    assert not notes
+    assert {(arm.settings.steps, arm.settings.device) for arm in arms} == {(100_000, "cuda")}
+    with pytest.raises(ConfigError, match="no scale 'paper'"):
+        arms_of("windows", "paper")

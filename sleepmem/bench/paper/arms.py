@@ -6,6 +6,7 @@ differs. Steps, not minutes, are the budget, since machines are noisy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ class Arm:
     says: str
     settings: TrainSettings
     rows: dict[int, str]
+
+    @property
+    def is_dedicated(self) -> bool:
+        """Whether it is the paper's model at one N, and not a control or an ablation of it."""
+        return re.fullmatch(r"(w\d+-)?n\d+", self.name) is not None
 
     def seeded(self, seed: int) -> TrainSettings:
         return self.settings.model_copy(update={"seed": seed})

@@ -13,14 +13,13 @@ from typing import Any
 from sleepmem.errors import ConfigError
 
 Curve = Mapping[float, Sequence[float]]  # x -> one value for each seed
-COLOURS = ("#999999", "#56b4e9", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000")
-SIZE = 7.2, 4.2  # inches
+Panel = tuple[str, Mapping[str, Curve]]  # title, curves by label
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777", "#000000")
+SIZE = 4.6, 4.6  # inches of a panel
 HINT = "Install it with: pip install 'sleepmem[figures]', or leave the figures with --no-figures."
 
 
-def draw(
-    path: Path, curves: Mapping[str, Curve], *, title: str, x: str, chance: float | None = None
-) -> list[Path]:
+def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -> list[Path]:
     """Draw accuracy over x, one line a curve, and return the files: `path` as .svg and .png.
 
     Raises:
@@ -32,17 +31,21 @@ def draw(
     except ImportError as problem:
         raise ConfigError("figures need matplotlib", hint=HINT) from problem
     with matplotlib.rc_context({"svg.hashsalt": "sleepmem", "font.size": 10}):
-        figure = Figure(SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        for colour, (label, curve) in zip(COLOURS, curves.items(), strict=False):
-            _line(axes, label, curve, colour)
-        if chance is not None:
-            axes.axhline(chance, color="#bbbbbb", linestyle=":", label="guessing")
-        axes.set(xlabel=x, ylabel="answered exactly", ylim=(-0.02, 1.02))
-        axes.set_title(title, loc="left", fontsize=11)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside right center", frameon=False, fontsize=9)
+        figure = Figure((SIZE[0] * len(panels), SIZE[1]), layout="constrained")
+        row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axes, (title, curves) in zip(row, panels, strict=True):
+            for colour, (label, curve) in zip(COLOURS, curves.items(), strict=False):
+                _line(axes, label, curve, colour)
+            if chance is not None:
+                axes.axhline(chance, color="#aaaaaa", linestyle=":", label="guessing")
+            axes.set(xlabel=x, ylim=(-0.02, 1.02))
+            axes.set_title(title, loc="left", fontsize=11)
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(
+                loc="upper left", bbox_to_anchor=(-0.02, -0.16), frameon=False, fontsize=8.5
+            )
+        row[0].set_ylabel("answered exactly")
         files = [path.with_suffix(".svg"), path.with_suffix(".png")]
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(files[0], metadata={"Date": None})

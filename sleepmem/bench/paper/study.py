@@ -20,7 +20,10 @@ from sleepmem.bench.paper.training import train_arms
 from sleepmem.bench.paper.wake_cost import wake_cost
 from sleepmem.errors import ConfigError
 from sleepmem.train.runs import environment, read_record
+from sleepmem.train.tasks import find_task
+from sleepmem.train.tasks.depo import DepoTask
 
+DEPTH_IS = {"depo": "hops", "rule110": "steps of the automaton", "math": "operations"}
 SHIPPED = Path(str(files("sleepmem"))) / "pretrained" / "paper"
 
 
@@ -128,25 +131,38 @@ def _described(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
 def _draw(
     request: Request, arms: Sequence[Arm], measured: Sequence[Measured], record: dict[str, Any]
 ) -> list[Path]:
-    """Draw accuracy by depth, a line for each arm and N, and how the dedicated arms learned."""
-    by_depth: dict[str, Curve] = {}
+    """Draw accuracy by depth for each N beside the controls, and how all of them learned."""
+    dedicated: dict[str, Curve] = {}
+    others: dict[str, Curve] = {}
     for arm in arms:
         for passes in arm.settings.passes:
             runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
-            if not runs:
-                continue
-            label = arm.says if len(arm.settings.passes) == 1 else f"{arm.says}: N={passes}"
-            by_depth[label] = {d: [run.accuracy(d) for run in runs] for d in sorted(runs[0].asked)}
+            if runs:
+                is_one = len(arm.settings.passes) == 1
+                label = arm.says if is_one else f"{arm.says}: N={passes}"
+                curve = {float(d): [run.accuracy(d) for run in runs] for d in sorted(runs[0].asked)}
+                (dedicated if arm.is_dedicated else others)[label] = curve
+    panels = [("By passes in sleep", dedicated), ("Controls", others)]
+    panels = [panel for panel in panels if panel[1]]
+    settings = arms[0].settings
+    task = find_task(settings.task, settings.options)
+    chance = 1 / (task.nodes - 1) if isinstance(task, DepoTask) else None
+    folder, name = request.out / "figures", request.study
+    learned = [("Deepest questions", _learned(arms, record))]
+    return [
+        *draw(folder / name, panels, x=DEPTH_IS[settings.task], chance=chance),
+        *draw(folder / f"{name}-learning", learned, x="training step", chance=chance),
+    ]
+
+
+def _learned(arms: Sequence[Arm], record: dict[str, Any]) -> dict[str, Curve]:
+    """Return held-out accuracy at the deepest questions over the steps of training."""
     says = {arm.name: arm.says for arm in arms}
     learned: dict[str, dict[float, list[float]]] = {}
     for run in record["arms"]:
         for point in run["curve"]:
-            deep = sorted(key for key in point if key.startswith("depth_"))[-1:]
-            if deep:
+            depths = [int(key[6:]) for key in point if key.startswith("depth_")]
+            if depths:
                 line = learned.setdefault(says[run["arm"]], {})
-                line.setdefault(point["step"], []).append(point[deep[0]])
-    folder = request.out / "figures"
-    return [
-        *draw(folder / request.study, by_depth, title="After eviction", x="depth"),
-        *draw(folder / f"{request.study}-learning", learned, title="Deepest questions", x="step"),
-    ]
+                line.setdefault(point["step"], []).append(point[f"depth_{max(depths)}"])
+    return dict(learned)

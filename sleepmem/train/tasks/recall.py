@@ -8,7 +8,7 @@ all keys on the way are set. Guessing is right about once in `keys - 1`.
 Training draws 1 .. windows windows for a batch and 1 .. facts facts for each of them, so that short
 windows are slept on too. Held out are contexts in the full form, a tenth of those by a hash.
 
-Source: section 6 of arXiv 2605.26099 speaks of agents; the task is ours.
+The task is ours; arXiv 2605.26099 has none like it.
 """
 
 from __future__ import annotations

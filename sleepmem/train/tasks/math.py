@@ -15,7 +15,7 @@ The distribution is said in `math_problems`. The questions are read first and sl
 * `words`: a token is a word, a number or a point. The i-th question ends in its own mark "?i", and
   is asked again by that mark alone.
 
-Source: section 5 of arXiv 2605.26099 has GSM-Infinite, of which this has the shape and no sentence.
+Source: arXiv 2605.26099 trains on GSM-Infinite, of which this has the shape and no sentence.
 """
 
 from __future__ import annotations

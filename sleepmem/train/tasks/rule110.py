@@ -11,8 +11,8 @@ positions are hardly learned. Two ways to ask:
 * `whole`: one question of one token for every cell of every state, (state, position, t), with its
   own t, uniform on 1 .. stage. Guessing is right in a bit more than half of them.
 
-Source: arXiv 2605.26099, its first experiment. With zeros beyond the ends the first bit is nearly always 1;
-so the states must be rings.
+Source: arXiv 2605.26099. With zeros beyond the ends the first bit is nearly always 1, so the states
+must be rings.
 """
 
 from __future__ import annotations

@@ -88,6 +88,11 @@ def load_run(
             f"{folder} holds a run with other settings: {', '.join(different)}",
             hint="Give the same settings to resume it, or another --out to start anew.",
         )
+    if progress.step > settings.steps:
+        raise ConfigError(
+            f"{folder} holds a run of {progress.step} steps, more than {settings.steps}",
+            hint="Give as many --steps or more, or another --out to start anew.",
+        )
     try:
         if weights.keys() != _named_weights(lm).keys():
             raise ValueError(f"{MODEL} is of another model")

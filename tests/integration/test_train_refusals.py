@@ -104,6 +104,14 @@ def test_window_that_is_longer_is_what_the_model_is_made_for(shell: Shell, out: 
     assert read_weights(out / CHECKPOINT).config.window == 24
 
 
+def test_run_that_is_longer_is_not_cut_short(shell: Shell, out: Path) -> None:
+    shell.run("train", "depo", "--out", str(out), *SMALL)
+    before = (out / "run.json").read_bytes()
+    line = shell.error("train", "depo", "--out", str(out), *SMALL, "--steps", "1")
+    assert "holds a run of 2 steps, more than 1" in line
+    assert (out / "run.json").read_bytes() == before
+
+
 def test_folder_of_another_task_is_not_trained_on(shell: Shell, out: Path) -> None:
     shell.run("train", "depo", "--out", str(out), *SMALL)
     line = shell.error("train", "facts", "--out", str(out), *SMALL)

@@ -47,6 +47,8 @@ def test_it_learns_and_exports_a_checkpoint_that_loads(tmp_path: Path) -> None:
 def test_checkpoint_of_a_task_without_words_is_the_network_alone(tmp_path: Path) -> None:
     run(settings(steps=2, tied=False), tmp_path, silent)
     lm = read_weights(tmp_path / "checkpoint")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    assert torch.equal(again.lm_head.weight, lm.lm_head.weight)
     assert not torch.equal(lm.lm_head.weight, lm.model.embed_tokens.weight)
     saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(saved[name], p) for name, p in lm.named_parameters())

@@ -77,6 +77,10 @@ def _setting(
 @_setting(click.IntRange(1), "--d-v", default=64, help="Value size of such a head.")
 @click.option("--tied/--untied", default=True, show_default=True,
               help="Output layer and embedding are one.")  # fmt: skip
+@_setting(click.FloatRange(0, min_open=True), "--embedding-std", default=0.1,
+          help="Of fresh embeddings.")  # fmt: skip
+@_setting(click.FloatRange(0, min_open=True), "--linear-gain", default=1.0,
+          help="Of fresh linear layers; 1 keeps the variance.")  # fmt: skip
 @_setting(click.Choice(["carry", "embed", "inject"]), "--loop-input", default="carry",
           help="What later passes read; carry is the paper's.")  # fmt: skip
 @_setting(click.Choice(["carry", "reset"]), "--loop-state", default="carry",

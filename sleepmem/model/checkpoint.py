@@ -70,7 +70,8 @@ def read_weights(folder: Path) -> SleepForCausalLM:
         missing, unexpected = lm.load_state_dict(tensors, strict=False)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointInvalid(str(folder), str(error).splitlines()[0]) from error
-    wrong = {*missing} - {TIED} | {*unexpected}
+    tied = {TIED} if config.tie_word_embeddings else set()
+    wrong = {*missing} - tied | {*unexpected}
     if wrong:
         raise CheckpointInvalid(str(folder), f"{WEIGHTS} does not fit: {sorted(wrong)[0]}")
     return lm.float()

@@ -17,6 +17,8 @@ class SleepConfig(PreTrainedConfig):
         layer_types: mixer of each layer, `full_attention` or `linear_attention`.
         window: the most tokens that one pass, and so the KV cache, may span.
         initializer_range: standard deviation of fresh embeddings.
+        linear_gain: of fresh linear layers: their standard deviation times the root of their
+            inputs; 1 keeps the variance.
         linear_*: the recurrent layers; their state is (heads, key_head_dim, value_head_dim).
     """
 
@@ -37,6 +39,7 @@ class SleepConfig(PreTrainedConfig):
         rope_theta: float = 10_000.0,
         rms_norm_eps: float = 1e-6,
         initializer_range: float = 0.1,
+        linear_gain: float = 1.0,
         tie_word_embeddings: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -55,6 +58,7 @@ class SleepConfig(PreTrainedConfig):
         self.rope_theta = rope_theta
         self.rms_norm_eps = rms_norm_eps
         self.initializer_range = initializer_range
+        self.linear_gain = linear_gain
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
 

@@ -74,6 +74,8 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
             linear_key_head_dim=settings.d_k,
             linear_value_head_dim=settings.d_v,
             tie_word_embeddings=settings.tied,
+            initializer_range=settings.embedding_std,
+            linear_gain=settings.linear_gain,
         )
     )
     lm.to(settings.device)

@@ -48,6 +48,7 @@ class TrainSettings(Value):
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
         tied: the output layer is the embedding.
+        embedding_std, linear_gain: of fresh weights; see `SleepConfig`.
     """
 
     task: str
@@ -76,6 +77,8 @@ class TrainSettings(Value):
     d_v: PositiveInt = 64
     window: PositiveInt | None = None
     tied: bool = True
+    embedding_std: PositiveFloat = 0.1
+    linear_gain: PositiveFloat = 1.0
     device: Literal["cpu", "cuda"] = "cpu"
     bf16: bool = False
 

@@ -118,10 +118,9 @@ def find_task(name: str, options: Mapping[str, object] | None = None) -> Task:
         task: Task = make(**(options or {}))
     except ValidationError as problem:
         first = problem.errors()[0]
-        what = " ".join(str(part) for part in first["loc"]) or "its options"
-        raise ConfigError(
-            f"task {name}: {what}: {first['msg']}", hint="Choose others."
-        ) from problem
+        what = " ".join(map(str, first["loc"])) or "its options"
+        why = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"task {name}: {what}: {why}", hint="Choose others.") from problem
     return task
 
 

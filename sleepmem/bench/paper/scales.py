@@ -14,7 +14,7 @@ from sleepmem.train.settings import TrainSettings
 # Muon's rate is per root-mean-square of AdamW; for a 512 x 512 matrix 4.4e-4 is the paper's 2e-3
 PAPER_DEPO: dict[str, Any] = {
     "task": "depo",
-    "options": {"form": "spelled", "nodes": 75, "hops": 16, "windows": 4},
+    "options": {"form": "spelled", "sizes": "mixed", "nodes": 75, "hops": 16, "windows": 4},
     "steps": 100_000,
     "batch": 128,
     "optimizer": "muon",
@@ -35,7 +35,7 @@ PAPER_DEPO: dict[str, Any] = {
     "device": "cuda",
     "bf16": True,
 }
-"""Depo as section 5 of arXiv 2605.26099 has it; what it leaves open is filled as its kin do."""
+"""Depo as arXiv 2605.26099 has it; what it leaves open is filled as its kin do."""
 
 
 def arms_of(study: str, scale: str) -> tuple[list[Arm], list[str]]:

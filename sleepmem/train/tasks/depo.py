@@ -8,7 +8,7 @@ A token has two parts, (source, target) or (source, hops): the same embedding of
 a question what it wrote in an edge. With one id for each whole edge two hops are hardly learned.
 The paper's own form, with names of several tokens, is in `depo_spelled`.
 
-Source: Depo of Physics of Language Models 4.1; section 5 of arXiv 2605.26099.
+Source: Depo of Physics of Language Models 4.1; arXiv 2605.26099.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from sleepmem.cli.terminal import Terminal
 if TYPE_CHECKING:
     from sleepmem.bench import Row
 
-STUDIES = ("depo", "ablations", "windows", "large", "rule110", "math")
+STUDIES = ("depo", "elastic", "ablations", "windows", "large", "rule110", "math")
 SCALES = ("laptop", "paper", "smoke")
 
 

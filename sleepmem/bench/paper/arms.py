@@ -66,7 +66,7 @@ EQUAL_COMPUTE_STEPS = 10_000
 
 
 def depo() -> list[Arm]:
-    """Multi-hop retrieval after eviction: dedicated models, controls, and one for every N."""
+    """Multi-hop retrieval after eviction: a model for each N, and the controls."""
 
     def arm(name: str, says: str, passes: int, rows: dict[int, str], **changed: Any) -> Arm:
         return _arm("depo", name, says, (passes,), DEPO | changed, rows)
@@ -79,7 +79,6 @@ def depo() -> list[Arm]:
     def control(name: str, says: str, **changed: Any) -> Arm:
         return arm(name, says, 1, {1: f"depo.{name}.k{{depth}}"}, **changed)
 
-    elastic = DEPO | {"steps": 8000, "curriculum": "gated"}
     return [
         dedicated(1, (4,), "N=1, the hybrid without sleep"),
         dedicated(2, (1, 4), "N=2"),
@@ -91,9 +90,14 @@ def depo() -> list[Arm]:
         control("full_context", "N=1, nothing evicted", loop={"evict": False}),
         control("full_context_deep", "attention only, 8 layers, nothing evicted",
                 layers="AAAAAAAA", loop={"evict": False}),
-        _arm("depo", "elastic", "one checkpoint, N drawn from 1, 2, 4", (1, 2, 4), elastic,
-             {n: f"depo.elastic.k{{depth}}.n{n}" for n in (1, 2, 4, 8, 16)}),
     ]  # fmt: skip
+
+
+def elastic() -> list[Arm]:
+    """One checkpoint for every N, also for more passes than it was trained with."""
+    settings = DEPO | {"steps": 8000, "curriculum": "gated"}
+    rows = {n: f"depo.elastic.k{{depth}}.n{n}" for n in (1, 2, 4, 8, 16)}
+    return [_arm("elastic", "elastic", "one checkpoint", (1, 2, 4), settings, rows)]
 
 
 def ablations() -> list[Arm]:
@@ -113,14 +117,22 @@ def ablations() -> list[Arm]:
 
 
 def windows() -> list[Arm]:
-    """The same with the edges spread over several windows."""
+    """The same with the edges spread over several windows, and what was tried against that."""
+
+    def arm(n: int, passes: int, tried: str = "", says: str = "", **changed: Any) -> Arm:
+        options = {"windows": n} | changed.pop("options", {})
+        name = f"w{n}-n{passes}" + (f"-{tried}" if tried else "")
+        row = f"depo.windows{n}." + (f"{tried}." if tried else "") + f"k{{depth}}.n{passes}"
+        told = f"edges over {n} windows, N={passes}" + (f", {says}" if says else "")
+        settings = DEPO | {"options": options} | changed
+        return _arm("windows", name, told, (passes,), settings, {passes: row})
+
+    cues, deep = {"options": {"cues": 1}}, {"layers": "AGAG"}
     return [
-        _arm("windows", f"w{n}-n{passes}", f"edges over {n} windows, N={passes}", (passes,),
-             DEPO | {"options": {"windows": n}},
-             {passes: f"depo.windows{n}.k{{depth}}.n{passes}"})
-        for n in (2, 4)
-        for passes in (1, 2, 4)
-    ]  # fmt: skip
+        *(arm(n, passes) for n in (2, 4) for passes in (1, 2, 4)),
+        *(arm(n, passes, "cues", "with cues", **cues) for n in (2, 4) for passes in (1, 4)),
+        arm(2, 4, "deep", "4 layers", **deep),
+    ]
 
 
 def large() -> list[Arm]:
@@ -146,6 +158,7 @@ def _arm(
 
 STUDIES: dict[str, Callable[[], list[Arm]]] = {
     "depo": depo,
+    "elastic": elastic,
     "ablations": ablations,
     "windows": windows,
     "large": large,

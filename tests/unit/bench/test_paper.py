@@ -87,7 +87,6 @@ def test_arms_of_a_study_differ_in_what_their_name_says_alone() -> None:
         "attention_only": {"passes", "layers"},
         "full_context": {"passes", "loop"},
         "full_context_deep": {"passes", "layers", "loop"},
-        "elastic": {"passes", "steps", "curriculum"},
     }
     for name, settings in by_name.items():
         changed = {k for k, v in settings.model_dump().items() if reference.model_dump()[k] != v}

@@ -145,6 +145,39 @@ def large() -> list[Arm]:
     ]  # fmt: skip
 
 
+def rule110() -> list[Arm]:
+    """The paper's first task, small and supervised at every cell: still an experiment."""
+    base = SMALL | {
+        "task": "rule110",
+        "options": {"states": 1, "steps": 8, "answer": "whole"},
+        "steps": 4000,
+    }
+    return [
+        _arm("rule110", f"n{passes}", f"ring of 12 cells, N={passes}", (passes,), base,
+             {passes: f"rule110.t{{depth}}.n{passes}"})
+        for passes in (1, 4)
+    ]  # fmt: skip
+
+
+def math() -> list[Arm]:
+    """Word problems, the question first, one token a sentence; and both baselines of the paper."""
+    sizes = {"operations": 6, "quantities": 8, "questions": 6, "windows": 1}
+    base = SMALL | {"task": "math", "steps": 4000}
+    base["options"] = sizes | {"numbers": 10, "amounts": 1}
+
+    def arm(name: str, says: str, passes: int, row: str, **changed: Any) -> Arm:
+        return _arm("math", name, says, (passes,), base | changed, {passes: row})
+
+    return [
+        *(arm(f"n{n}", f"N={n}", n, f"math.ops{{depth}}.n{n}") for n in (1, 2, 4)),
+        arm("attention_only", "attention only, evicted", 1, "math.attention_only.ops{depth}",
+            layers="AA"),
+        # (4 x 14 + 6) tokens a context against (14 + 6)
+        arm("equal_compute", "N=1, 3.1 times the steps: the compute of N=4", 1,
+            "math.equal_compute.ops{depth}", steps=12_400),
+    ]  # fmt: skip
+
+
 def _arm(
     study: str,
     name: str,
@@ -162,4 +195,6 @@ STUDIES: dict[str, Callable[[], list[Arm]]] = {
     "ablations": ablations,
     "windows": windows,
     "large": large,
+    "rule110": rule110,
+    "math": math,
 }

@@ -90,12 +90,19 @@ def paper(terminal: Terminal, /, scale: str, n_jobs: int | None, **given: Any) -
     record = request.out / f"{request.study}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(outcome.record, indent=1))
+    terminal.write_document({"bench": "paper", **outcome.record})
     for note in outcome.notes:
         terminal.talk(note)
-    _print(terminal, outcome.rows, {"bench": "paper", **outcome.record})
+    if not terminal.as_json:
+        header, *lines = outcome.table
+        header[0] = f"% answered exactly, by {outcome.record['depth_is']}"
+        print_table(header, lines)
+        if outcome.claims:
+            terminal.write()
+            _print_rows(outcome.claims)
     for path in (record, *outcome.figures):
         terminal.talk(f"wrote {path}")
-    _exit(outcome.rows)
+    _exit(outcome.claims)
 
 
 def _measure(terminal: Terminal, name: str, seed: int) -> None:
@@ -105,15 +112,15 @@ def _measure(terminal: Terminal, name: str, seed: int) -> None:
     with _shown() as report:
         rows = run_benchmark(name, terminal.settings().model, seed, report)
     document = {"bench": name, "environment": environment()}
-    _print(terminal, rows, document | {"rows": [row.document() for row in rows]})
+    terminal.write_document(document | {"rows": [row.document() for row in rows]})
+    if not terminal.as_json:
+        _print_rows(rows)
     _exit(rows)
 
 
-def _print(terminal: Terminal, rows: Sequence[Row], document: dict[str, Any]) -> None:
-    terminal.write_document(document)
-    if not terminal.as_json:
-        columns = ["what", "#value", "unit", "spread", "#reference", "#ratio", "#goal", "holds"]
-        print_table(columns, [_cells(row) for row in rows])
+def _print_rows(rows: Sequence[Row]) -> None:
+    columns = ["what", "#value", "unit", "spread", "#reference", "#ratio", "#goal", "holds"]
+    print_table(columns, [_cells(row) for row in rows])
 
 
 def _exit(rows: Sequence[Row]) -> None:

@@ -26,6 +26,29 @@ def rows_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
+def table_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[list[str]]:
+    """Return the same as a table for people: a line for each arm and N, a column for each depth.
+
+    A cell is the mean in percent, with the range over seeds if there are several.
+    """
+    depths = sorted({depth for m in measured for depth in m.asked})
+    lines = [["", *(f"#{depth}" for depth in depths)]]
+    for arm in arms:
+        for passes in arm.rows:
+            runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
+            if runs:
+                is_own = arm.settings.passes == (passes,)
+                says = arm.says if is_own else f"{arm.says}; asked at N={passes}"
+                lines.append([says, *(_cell([run.accuracy(d) for run in runs]) for d in depths)])
+    return lines
+
+
+def _cell(values: Sequence[float]) -> str:
+    percent = [100 * value for value in values]
+    spread = f" ({min(percent):.0f}-{max(percent):.0f})" if len(percent) > 1 else ""
+    return f"{mean(percent):.0f}{spread}"
+
+
 def depo_claims(measured: Sequence[Measured]) -> list[Row]:
     """Return what the issue of this benchmark is about: what sleep gains, and where it need not.
 

@@ -14,7 +14,7 @@ from sleepmem.bench import Report, Row
 from sleepmem.bench.paper.arms import Arm
 from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
 from sleepmem.bench.paper.figures import Curve, draw
-from sleepmem.bench.paper.report import depo_claims, rows_of
+from sleepmem.bench.paper.report import depo_claims, rows_of, table_of
 from sleepmem.bench.paper.scales import arms_of
 from sleepmem.bench.paper.training import train_arms
 from sleepmem.bench.paper.wake_cost import wake_cost
@@ -53,9 +53,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Rows, the record that holds them, files that were drawn, and what a reader must know."""
+    """What came out.
 
-    rows: list[Row]
+    Attributes:
+        table: accuracy by depth, for people; the first line is the header.
+        claims: rows beyond that table, some with goals.
+        record: all of it, as it is written to disk.
+        figures: files that were drawn.
+        notes: what a reader must know.
+    """
+
+    table: list[list[str]]
+    claims: list[Row]
     record: dict[str, Any]
     figures: list[Path]
     notes: list[str]
@@ -80,23 +89,24 @@ def run_study(request: Request, report: Report) -> Outcome:
             hint="Train them: the same command without --pretrained.",
         )
     measured = _judge(there, folder, request, report)
-    rows = rows_of(arms, measured)
-    if request.study == "depo":
-        rows += depo_claims(measured)
-        rows += wake_cost(folder, {arm.name: arm for arm, seed in there if seed == 0}, report)
+    claims: list[Row] = []
+    if request.study == "depo" and request.scale != "paper":
+        first = {arm.name: arm for arm, seed in there if seed == 0}
+        claims = [*depo_claims(measured), *wake_cost(folder, first, report)]
     record = {
         "study": request.study,
         "scale": request.scale,
         "notes": notes,
+        "depth_is": DEPTH_IS[arms[0].settings.task],
         "seed": request.seed,
         "n_contexts": request.n_contexts,
         "environment": environment(),
         "arms": [_described(arm, seed, folder) for arm, seed in there],
         "measured": [asdict(m) for m in measured],
-        "rows": [row.document() for row in rows],
+        "rows": [row.document() for row in (*rows_of(arms, measured), *claims)],
     }
     drawn = _draw(request, arms, measured, record) if request.figures else []
-    return Outcome(rows, record, drawn, notes)
+    return Outcome(table_of(arms, measured), claims, record, drawn, notes)
 
 
 def _judge(
@@ -150,7 +160,7 @@ def _draw(
     folder, name = request.out / "figures", request.study
     learned = [("Deepest questions", _learned(arms, record))]
     return [
-        *draw(folder / name, panels, x=DEPTH_IS[settings.task], chance=chance),
+        *draw(folder / name, panels, x=record["depth_is"], chance=chance),
         *draw(folder / f"{name}-learning", learned, x="training step", chance=chance),
     ]
 

@@ -119,7 +119,9 @@ def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(studies, "arms_of", lambda study, scale: (arms, ["a note"]))
     request = Request("depo", tmp_path, n_seeds=1, n_contexts=5)
     outcome = run_study(request, silent)
-    names = [row.name for row in outcome.rows]
+    names = [row["name"] for row in outcome.record["rows"]]
+    assert outcome.table[0] == ["", *(f"#{depth}" for depth in DEPTHS)]
+    assert len(outcome.table) == 1 + sum(len(arm.rows) for arm in arms)
     assert {"depo.k6.n4", "depo.gain_at_6", "wake_cost_ratio"} <= set(names)
     assert all(path.stat().st_size > 1000 for path in outcome.figures)
     assert {path.suffix for path in outcome.figures} == {".svg", ".png"}
@@ -127,7 +129,7 @@ def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.Mon
     assert {run["arm"] for run in outcome.record["arms"]} == {"n1", "n2", "n4"}
     trained = (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns
     again = run_study(request, silent)
-    assert [row.value for row in again.rows[:-1]] == [row.value for row in outcome.rows[:-1]]
+    assert again.table == outcome.table
     assert (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns == trained
 
 

@@ -1,0 +1,59 @@
+"""`sleepmem bench paper` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_shell import Shell
+
+from sleepmem.bench.paper.arms import STUDIES
+from sleepmem.cli import bench
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(str(tmp_path / "agents.db"))
+
+
+def test_every_study_can_be_named() -> None:
+    assert tuple(STUDIES) == bench.STUDIES
+
+
+def test_smoke_writes_record_and_figures_and_says_what_it_is(shell: Shell, tmp_path: Path) -> None:
+    given = ("--study", "elastic", "--scale", "smoke", "--seeds", "1", "--contexts", "5")
+    result = shell.run("bench", "paper", *given, "--out", str(tmp_path / "out"), "--json")
+    document = json.loads(result.stdout)
+    assert document["bench"] == "paper"
+    assert {row["name"] for row in document["rows"]} >= {"depo.elastic.k6.n4"}
+    assert "the figures mean nothing" in result.stderr
+    record = json.loads((tmp_path / "out/elastic.json").read_text())
+    assert record["rows"] == document["rows"]
+    assert record["arms"][0]["trained"]["torch"]
+    drawn = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    assert drawn == {
+        *("elastic.svg", "elastic.png", "elastic-learning.svg", "elastic-learning.png"),
+    }
+
+
+def test_a_study_without_shipped_checkpoints_is_refused(shell: Shell, tmp_path: Path) -> None:
+    line = shell.error("bench", "paper", "--study", "large", "--pretrained", "--out", str(tmp_path))
+    assert "no checkpoints of the study 'large' come with the package" in line
+
+
+def test_a_folder_of_another_run_is_refused(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "smoke/elastic/elastic-s0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint/model.safetensors").touch()
+    given = ("--study", "elastic", "--scale", "smoke", "--seeds", "1", "--out", str(tmp_path))
+    assert "no readable record" in shell.error("bench", "paper", *given)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--study dreams", "--scale huge", "--seeds 0", "--contexts 0", "--jobs 0"]
+)
+def test_usage_errors(shell: Shell, arguments: str) -> None:
+    shell.run("bench", "paper", *arguments.split(), code=2)

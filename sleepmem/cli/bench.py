@@ -61,6 +61,7 @@ def recall(terminal: Terminal, seed: int) -> None:
 @click.option("--pretrained", is_flag=True, help="Judge the shipped checkpoints; train nothing.")
 @click.option("--seeds", "n_seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Runs of each arm.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), help="Of each run. [those of the study]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the judged contexts.")
 @click.option("--contexts", "n_contexts", type=click.IntRange(1), default=400, show_default=True,
               help="Judged, for each arm and number of passes.")  # fmt: skip

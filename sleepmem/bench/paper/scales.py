@@ -38,12 +38,22 @@ PAPER_DEPO: dict[str, Any] = {
 """Depo as arXiv 2605.26099 has it; what it leaves open is filled as its kin do."""
 
 
-def arms_of(study: str, scale: str) -> tuple[list[Arm], list[str]]:
+def arms_of(study: str, scale: str, steps: int | None = None) -> tuple[list[Arm], list[str]]:
     """Return the arms, and notes on how they differ from what was asked for.
+
+    Args:
+        steps: of every arm, instead of what the study has.
 
     Raises:
         ConfigError: the study has no such scale.
     """
+    arms, notes = _arms_of(study, scale)
+    if steps is None:
+        return arms, notes
+    return [_changed(arm, steps=steps) for arm in arms], [*notes, f"every arm has {steps} steps"]
+
+
+def _arms_of(study: str, scale: str) -> tuple[list[Arm], list[str]]:
     if scale == "laptop":
         return STUDIES[study](), []
     if scale == "smoke":
@@ -69,5 +79,8 @@ def _paper_depo() -> list[Arm]:
 
 
 def _shortened(arm: Arm) -> Arm:
-    changed = {"steps": 2, "batch": 2, "warmup": 0, "device": "cpu", "bf16": False}
-    return replace(arm, settings=arm.settings.model_copy(update=changed))
+    return _changed(arm, steps=2, batch=2, warmup=0, device="cpu", bf16=False)
+
+
+def _changed(arm: Arm, **settings: Any) -> Arm:
+    return replace(arm, settings=arm.settings.model_copy(update=settings))

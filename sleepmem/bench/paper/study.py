@@ -36,6 +36,7 @@ class Request:
         out: folder of runs, record and figures.
         pretrained: judge the checkpoints that come with the package instead of training.
         n_seeds: runs of each arm.
+        steps: of each run, instead of what the study has.
         seed: of the contexts that the arms are judged on.
         n_contexts: for each of them.
     """
@@ -45,6 +46,7 @@ class Request:
     scale: str = "laptop"
     pretrained: bool = False
     n_seeds: int = 3
+    steps: int | None = None
     seed: int = 0
     n_contexts: int = 400
     n_jobs: int = 1
@@ -77,7 +79,7 @@ def run_study(request: Request, report: Report) -> Outcome:
         ConfigError: a run's folder holds something else, or no checkpoint is shipped.
     """
     torch.set_num_threads(1)
-    arms, notes = arms_of(request.study, request.scale)
+    arms, notes = arms_of(request.study, request.scale, request.steps)
     seeds = range(request.n_seeds)
     folder = SHIPPED if request.pretrained else request.out / request.scale
     if not request.pretrained:

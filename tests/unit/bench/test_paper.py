@@ -116,7 +116,7 @@ def test_every_arm_can_be_built_and_has_a_folder_of_its_own(study: str, tmp_path
 
 def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = [small(arm) for arm in depo() if arm.name in ("n1", "n2", "n4")]
-    monkeypatch.setattr(studies, "arms_of", lambda study, scale: (arms, ["a note"]))
+    monkeypatch.setattr(studies, "arms_of", lambda study, scale, steps: (arms, ["a note"]))
     request = Request("depo", tmp_path, n_seeds=1, n_contexts=5)
     outcome = run_study(request, silent)
     names = [row["name"] for row in outcome.record["rows"]]

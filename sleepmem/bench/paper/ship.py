@@ -1,0 +1,46 @@
+"""Copy finished runs beside the package, in half precision: how the shipped checkpoints came there.
+
+    python -m sleepmem.bench.paper.ship runs/paper/laptop depo elastic
+
+All seeds of a study are taken, as they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from sleepmem.bench.paper.study import SHIPPED
+from sleepmem.model.checkpoint import CONFIG, WEIGHTS
+from sleepmem.train.run import CHECKPOINT
+from sleepmem.train.runs import RECORD, read_record
+
+MOST_BYTES = 2 << 20
+
+
+def ship(runs: Path, study: str, target: Path = SHIPPED) -> list[Path]:
+    """Copy the finished runs of a study and return their new folders."""
+    shipped = []
+    for source in sorted((runs / study).iterdir()):
+        settings, progress, _ = read_record(source)
+        if progress.step < settings.steps:
+            continue
+        folder = target / study / source.name
+        (folder / CHECKPOINT).mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / RECORD, folder / RECORD)
+        shutil.copy(source / CHECKPOINT / CONFIG, folder / CHECKPOINT / CONFIG)
+        tensors = load_file(source / CHECKPOINT / WEIGHTS)
+        weights = folder / CHECKPOINT / WEIGHTS
+        save_file({name: t.half() for name, t in tensors.items()}, weights, {"format": "pt"})
+        assert weights.stat().st_size <= MOST_BYTES, weights
+        shipped.append(folder)
+    return shipped
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        for path in ship(Path(sys.argv[1]), name):
+            print(path)

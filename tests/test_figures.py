@@ -1,6 +1,7 @@
-"""Figures in README and model card are those that the shipped records hold.
+"""Figures in README and model cards are those that the shipped records hold.
 
-The records are what `sleepmem bench recall --json` and `sleepmem bench wake --json` printed.
+The records are what `sleepmem bench recall --json` and `sleepmem bench wake --json` printed, and
+the files that `sleepmem bench paper` wrote.
 """
 
 from __future__ import annotations
@@ -72,3 +73,27 @@ def test_goals_hold_in_the_records() -> None:
 
 def test_card_names_the_checkpoint_it_lies_beside() -> None:
     assert load_checkpoint("sleepmem/tiny").fingerprint[:12] in CARD.read_text()
+
+
+PAPER = ROOT / "sleepmem/pretrained/paper"
+
+
+def paper(study: str) -> dict[str, Any]:
+    return json.loads((PAPER / "records" / f"{study}.json").read_text())
+
+
+def percent(row: dict[str, Any]) -> str:
+    """Return a cell: the mean, and the range over seeds where there are several."""
+    mean, low, high = (f"{100 * row[key]:.0f}" for key in ("value", "lowest", "highest"))
+    return mean if low == high else f"{mean} ({low}-{high})"
+
+
+def paper_lines(study: str, names: dict[str, str], depths: range) -> list[str]:
+    """Return lines of a table, one for each template of row names."""
+    found = {row["name"]: row for row in paper(study)["rows"]}
+    return [
+        f"| {words} | "
+        + " | ".join(percent(found[template.format(depth=depth)]) for depth in depths)
+        + " |"
+        for template, words in names.items()
+    ]

@@ -128,9 +128,11 @@ def windows() -> list[Arm]:
         return _arm("windows", name, told, (passes,), settings, {passes: row})
 
     cues, deep = {"options": {"cues": 1}}, {"layers": "AGAG"}
+    again: dict[str, Any] = {"options": {"rounds": 2}}
     return [
         *(arm(n, passes) for n in (2, 4) for passes in (1, 2, 4)),
         *(arm(n, passes, "cues", "with cues", **cues) for n in (2, 4) for passes in (1, 4)),
+        *(arm(n, passes, "again", "slept on twice", **again) for n in (2, 4) for passes in (1, 2)),
         arm(2, 4, "deep", "4 layers", **deep),
     ]
 

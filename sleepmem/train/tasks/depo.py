@@ -41,6 +41,8 @@ class DepoTask(Value):
         windows: over which the edges are spread.
         cues: 1 ends each window with one token (node, cue) for every node, in any order, so that
             a sleep has a place to read and write again what earlier windows told; 0 does not.
+        rounds: how often the row of windows is slept on from its beginning, as an agent may that
+            sleeps on earlier episodes again; every round costs as much as the first.
         questions: asked of each cycle, each from the same fast weights.
         form: `factored` is one token an edge, `spelled` the paper's; see `depo_spelled`.
         sizes: `mixed` trains on cycles of 3 .. nodes nodes, n with a weight of
@@ -51,6 +53,7 @@ class DepoTask(Value):
     hops: int = Field(default=6, ge=1)
     windows: int = Field(default=1, ge=1)
     cues: int = Field(default=0, ge=0, le=1)
+    rounds: int = Field(default=1, ge=1)
     questions: int = Field(default=10, ge=1)
     form: Literal["factored", "spelled"] = "factored"
     sizes: Literal["full", "mixed"] = "full"
@@ -116,8 +119,9 @@ class DepoTask(Value):
         labels = self.nodes + walk(following, start, hops)
         if self.cues:
             pieces = [torch.cat([ids, self._cues(generator, size)], dim=1) for ids in pieces]
+        windows = [(ids, torch.ones(ids.shape[:2], dtype=torch.bool)) for ids in pieces]
         return Batch(
-            tuple((ids, torch.ones(ids.shape[:2], dtype=torch.bool)) for ids in pieces),
+            tuple(windows * self.rounds),
             asked[:, :, None],
             labels[:, :, None],
             torch.ones(*shape, 1, dtype=torch.bool),
@@ -142,9 +146,8 @@ class DepoTask(Value):
         ids, labels = spelled_questions(names, start, hops, answer, self.hops)
         windows = spelled_edges(names, following, order, self.windows, self.window)
         seen = torch.ones(size, self.window, dtype=torch.bool)  # padding is read as well
-        return Batch(
-            tuple((window, seen) for window in windows), ids, labels, labels != IGNORED, hops
-        )
+        slept = [(window, seen) for window in windows] * self.rounds
+        return Batch(tuple(slept), ids, labels, labels != IGNORED, hops)
 
 
 def draw_cycles(

@@ -235,3 +235,12 @@ def test_factored_answers_are_not_guessable(windows: int) -> None:
 def test_wrong_option_is_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         find_task("depo", options)
+
+
+def test_rounds_sleep_on_the_same_windows_again_and_ask_the_same() -> None:
+    once, twice = (DepoTask(windows=2, rounds=rounds).batch(Random(3), 4, 5) for rounds in (1, 2))
+    assert len(twice.windows) == 4
+    for n, (ids, mask) in enumerate(twice.windows):
+        assert torch.equal(ids, once.windows[n % 2][0])
+        assert torch.equal(mask, once.windows[n % 2][1])
+    assert torch.equal(once.labels, twice.labels)

@@ -18,7 +18,7 @@ from sleepmem.model.sleep import sleep
 from sleepmem.train.tasks import find_task
 
 GOAL = 1.05
-N_ROUNDS, N_QUESTIONS = 60, 20  # interleaved rounds, questions in each
+N_ROUNDS, N_QUESTIONS = 300, 6  # interleaved rounds, questions in each
 
 
 def wake_cost(folder: Path, arms: Mapping[str, Arm], report: Report) -> list[Row]:
@@ -37,7 +37,8 @@ def wake_cost(folder: Path, arms: Mapping[str, Arm], report: Report) -> list[Row
             times[place].append(_ask_s(*asked[place]))
         report("asking in turns", n / N_ROUNDS)
     long, short = (1000 * median(samples) / N_QUESTIONS for samples in times)
-    ratio = long / short
+    # of pairs: a slow moment of the machine hits both of a pair, but not all pairs
+    ratio = median(a / b for a, b in zip(*times, strict=True))
     return [Row("wake_cost_ratio", long, "ms/token", short, ratio, GOAL, ratio <= GOAL)]
 
 

@@ -39,7 +39,7 @@ class Measured:
 
 
 def load_arm(folder: Path, expected: TrainSettings) -> SleepForCausalLM:
-    """Return the network of a run's checkpoint.
+    """Return the network of a run's checkpoint, on the device that the arm is for.
 
     Raises:
         CheckpointInvalid: it was trained on another task, or on another size of it.
@@ -52,7 +52,7 @@ def load_arm(folder: Path, expected: TrainSettings) -> SleepForCausalLM:
                 f"it was trained with {what} {getattr(found, what)!r}, "
                 f"not {getattr(expected, what)!r}",
             )
-    return read_weights(folder / "checkpoint").eval()
+    return read_weights(folder / "checkpoint").eval().to(expected.device)
 
 
 def measure(
@@ -64,7 +64,7 @@ def measure(
     asked: dict[int, int] = {}
     rng = Random(f"judge:{seed}")
     for start in range(0, n_contexts, PER_BATCH):
-        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start))
+        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start)).to(settings.device)
         with torch.no_grad():
             found = score(lm, batch, passes, loop=settings.loop)
         for depth in found.depth.unique().tolist():

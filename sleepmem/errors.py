@@ -27,6 +27,8 @@ too.
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 
 class SleepmemError(Exception):
     """Base of the family.
@@ -38,6 +40,16 @@ class SleepmemError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error leave the process that it was raised in, whatever it was made of."""
+        return self._restored, (str(self), self.__dict__)
+
+    @classmethod
+    def _restored(cls, message: str, attributes: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, message)
+        error.__dict__.update(attributes)
+        return error
 
 
 class ConfigError(SleepmemError, ValueError):

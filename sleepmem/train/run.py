@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from time import monotonic
 
 import torch
+from safetensors import SafetensorError
+from transformers.utils import logging
 
 from sleepmem.errors import ConfigError
 from sleepmem.model.chat_tokens import ChatTokens
-from sleepmem.model.checkpoint import CONFIG
+from sleepmem.model.checkpoint import WEIGHTS
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.loop import Progress, build_model, train
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
-from sleepmem.train.runs import load_run, save_run
+from sleepmem.train.runs import claimed, load_run, save_run
 from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks import TalkTask, Task, find_task
 from sleepmem.train.tokenizer import save_tokenizer
@@ -40,7 +45,7 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
 
     Raises:
         ConfigError: no such task or device, a window or model that does not fit the task, or the
-            folder holds another run.
+            folder holds another run, or is being trained into.
         TrainingDiverged: a loss or gradient was not finite.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
@@ -49,6 +54,13 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
     task = find_task(settings.task, settings.options)
     _check_livable(settings, task)
     lm = build_model(settings, task)
+    with claimed(folder):
+        return _run(settings, task, lm, folder, report)
+
+
+def _run(
+    settings: TrainSettings, task: Task, lm: SleepForCausalLM, folder: Path, report: Report
+) -> dict[str, float]:
     optimizers = build_optimizers(settings, lm)
     progress = load_run(folder, settings, lm, optimizers)
     if not progress.step:  # a folder that cannot be written fails before the work, not after
@@ -119,15 +131,38 @@ def held_out_by_depth(
 
 
 def export(folder: Path, lm: SleepForCausalLM, task: Task) -> None:
-    """Write a checkpoint that transformers reads, and an agent can live with if the task talks."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint that transformers reads, and an agent can live with if the task talks.
+
+    The weights get their name last, so that a folder with weights is whole.
+    """
+    draft = folder.with_name(f"{folder.name}.tmp")
+    for new in (draft, folder):
+        new.mkdir(parents=True, exist_ok=True)
     if isinstance(task, TalkTask):
         chat = ChatTokens(task.tokenizer())
         for config in (lm.config, lm.generation_config):  # where `generate` stops
             config.eos_token_id, config.pad_token_id = chat.end, chat.pad
-        save_tokenizer(task.tokenizer(), folder)
-    lm.save_pretrained(folder)
-    assert (folder / CONFIG).is_file()
+        save_tokenizer(task.tokenizer(), draft)
+    try:
+        with _without_bars():
+            lm.save_pretrained(draft)
+    except SafetensorError as problem:
+        raise OSError(errno.EIO, str(problem), str(folder)) from problem
+    for file in sorted(draft.iterdir(), key=lambda file: file.name == WEIGHTS):
+        os.replace(file, folder / file.name)
+    draft.rmdir()
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the bars of transformers off the screen."""
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
 
 
 def _point(progress: Progress, loss: float) -> dict[str, float]:

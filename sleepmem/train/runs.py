@@ -3,6 +3,7 @@
     run.json             settings, machine, commit, progress with its curve
     model.safetensors    slow weights at the last save
     optimizer.safetensors
+    lock                 held by the process that trains
 
 All files of a save are written to temporary names before the first of them is renamed. A kill
 before that leaves the last save as it is; the next load finishes one that was cut between renames.
@@ -14,7 +15,9 @@ import json
 import os
 import platform
 import subprocess
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +25,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sleepmem.errors import ConfigError
@@ -31,9 +34,33 @@ from sleepmem.train.loop import Progress
 from sleepmem.train.optimizers import Optimizers
 from sleepmem.train.settings import TrainSettings
 
+if sys.platform != "win32":
+    import fcntl
+
 RECORD = "run.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+LOCK = "lock"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run's folder alone; a process that dies lets go of it. Not on Windows.
+
+    Raises:
+        ConfigError: another process trains into it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise ConfigError(
+                f"{folder} is being trained into by another process",
+                hint="Wait for it to end, or give another --out.",
+            ) from problem
+        yield
 
 
 def save_run(
@@ -46,14 +73,14 @@ def save_run(
     """Save all that `load_run` needs; the record comes last and names the step of the tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     step = {"step": str(progress.step)}
-    save_file(_named_weights(lm), _temporary(folder, MODEL), step)
-    save_file(optimizers.tensors(), _temporary(folder, OPTIMIZER), step)
+    _write(_temporary(folder, MODEL), save(_named_weights(lm), step))
+    _write(_temporary(folder, OPTIMIZER), save(optimizers.tensors(), step))
     record = {
         "settings": settings.model_dump(mode="json"),
         "progress": asdict(progress),
         "environment": environment(),
     }
-    _temporary(folder, RECORD).write_text(json.dumps(record, indent=1))
+    _write(_temporary(folder, RECORD), json.dumps(record, indent=1).encode())
     _rename(folder)
 
 
@@ -164,6 +191,13 @@ def _commit() -> str | None:
 
 def _named_weights(lm: SleepForCausalLM) -> dict[str, Tensor]:
     return {name: p.detach().contiguous() for name, p in lm.named_parameters()}
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as problem:  # a full disk does not say where
+        raise OSError(problem.errno, problem.strerror, str(path)) from problem
 
 
 def _temporary(folder: Path, name: str) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from small_tasks import EchoTask, LateSilentTask, settings, silent
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from sleepmem.train.loop import Progress, TrainingDiverged, build_model
 from sleepmem.train.objective import Score, score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.run import run
-from sleepmem.train.runs import load_run
+from sleepmem.train.runs import claimed, load_run
 from sleepmem.train.settings import checked_settings
 from sleepmem.train.tasks import find_task
 
@@ -151,3 +153,37 @@ def test_what_breaks_at_step_7_is_named_and_the_save_before_it_loads(
     monkeypatch.setattr(loop, "score", score)
     monkeypatch.setattr(LateSilentTask, "silent_from", how.steps)
     run(how, tmp_path, silent)  # what was kept can be trained on
+
+
+def test_a_folder_that_is_trained_into_is_left_alone(tmp_path: Path) -> None:
+    run(settings(steps=2), tmp_path, silent)
+    with (
+        claimed(tmp_path),
+        pytest.raises(ConfigError, match="being trained into by another process") as caught,
+    ):
+        run(settings(steps=4), tmp_path, lambda *_: pytest.fail("it trained"))
+    assert caught.value.hint
+    run(settings(steps=4), tmp_path, silent)
+
+
+@pytest.mark.parametrize("what", ["run", "checkpoint"])
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_no_half_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(self: Path | SleepForCausalLM, *_: Any) -> None:
+        if what == "checkpoint":
+            raise SafetensorError("No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kind, method = {
+        "run": (Path, "write_bytes"),
+        "checkpoint": (SleepForCausalLM, "save_pretrained"),
+    }[what]
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, method, full)
+        with pytest.raises(OSError, match="No space left"):
+            run(settings(steps=2), tmp_path, silent)
+    assert not (tmp_path / "checkpoint/model.safetensors").exists()
+    run(settings(steps=2), tmp_path, silent)
+    assert (tmp_path / "checkpoint/model.safetensors").exists()
+    assert not (tmp_path / "checkpoint.tmp").exists()

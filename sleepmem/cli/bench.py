@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,11 +66,13 @@ def recall(terminal: Terminal, seed: int) -> None:
               help="Judged, for each arm and number of passes.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/paper",
               show_default=True, help="Folder of runs, record and figures.")  # fmt: skip
-@click.option("--jobs", "n_jobs", type=click.IntRange(1), help="Runs at a time. [cores]")
+@click.option(
+    "--jobs", "n_jobs", type=click.IntRange(1), help="Runs at a time. [cores; 1 on a GPU]"
+)
 @click.option("--figures/--no-figures", default=True, show_default=True)
 @common
 @pass_terminal
-def paper(terminal: Terminal, /, scale: str, n_jobs: int | None, **given: Any) -> None:
+def paper(terminal: Terminal, /, **given: Any) -> None:
     """Does sleep help? Train the paper's comparison, or judge what was trained.
 
     Runs are resumed where they were cut short; finished ones are not trained again.
@@ -81,16 +82,10 @@ def paper(terminal: Terminal, /, scale: str, n_jobs: int | None, **given: Any) -
       sleepmem bench paper --pretrained
       sleepmem bench paper --study windows --seeds 1
     """
-    import json
-
     from sleepmem.bench.paper.study import Request, run_study
 
-    request = Request(**given, scale=scale, n_jobs=n_jobs or os.cpu_count() or 1)
     with _shown() as report:
-        outcome = run_study(request, report)
-    record = request.out / f"{request.study}.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(outcome.record, indent=1))
+        outcome = run_study(Request(**given), report)
     terminal.write_document({"bench": "paper", **outcome.record})
     for note in outcome.notes:
         terminal.talk(note)
@@ -101,7 +96,7 @@ def paper(terminal: Terminal, /, scale: str, n_jobs: int | None, **given: Any) -
         if outcome.claims:
             terminal.write()
             _print_rows(outcome.claims)
-    for path in (record, *outcome.figures):
+    for path in outcome.files:
         terminal.talk(f"wrote {path}")
     _exit(outcome.claims)
 

@@ -15,8 +15,21 @@ from sleepmem.errors import ConfigError
 Curve = Mapping[float, Sequence[float]]  # x -> one value for each seed
 Panel = tuple[str, Mapping[str, Curve]]  # title, curves by label
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777", "#000000")
+STROKES = ("-", "--", ":")  # where there are more lines than colours
 SIZE = 4.6, 4.6  # inches of a panel
 HINT = "Install it with: pip install 'sleepmem[figures]', or leave the figures with --no-figures."
+
+
+def check_drawable() -> None:
+    """Fail now rather than after the work that is to be drawn.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as problem:
+        raise ConfigError("figures need matplotlib", hint=HINT) from problem
 
 
 def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -> list[Path]:
@@ -25,17 +38,17 @@ def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise ConfigError("figures need matplotlib", hint=HINT) from problem
+    check_drawable()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context({"svg.hashsalt": "sleepmem", "font.size": 10}):
         figure = Figure((SIZE[0] * len(panels), SIZE[1]), layout="constrained")
         row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axes, (title, curves) in zip(row, panels, strict=True):
-            for colour, (label, curve) in zip(COLOURS, curves.items(), strict=False):
-                _line(axes, label, curve, colour)
+            for n, (label, curve) in enumerate(curves.items()):
+                stroke = STROKES[n // len(COLOURS) % len(STROKES)]
+                _line(axes, label, curve, COLOURS[n % len(COLOURS)], stroke)
             if chance is not None:
                 axes.axhline(chance, color="#aaaaaa", linestyle=":", label="guessing")
             axes.set(xlabel=x, ylim=(-0.02, 1.02))
@@ -53,9 +66,10 @@ def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -
     return files
 
 
-def _line(axes: Any, label: str, curve: Curve, colour: str) -> None:
+def _line(axes: Any, label: str, curve: Curve, colour: str, stroke: str) -> None:
     at = sorted(curve)
-    axes.plot(at, [mean(curve[x]) for x in at], color=colour, marker="o", ms=3, label=label)
+    means = [mean(curve[x]) for x in at]
+    axes.plot(at, means, color=colour, linestyle=stroke, marker="o", ms=3, label=label)
     axes.fill_between(
         at, [min(curve[x]) for x in at], [max(curve[x]) for x in at], color=colour, alpha=0.18, lw=0
     )

@@ -52,7 +52,8 @@ def _cell(values: Sequence[float]) -> str:
 def depo_claims(measured: Sequence[Measured]) -> list[Row]:
     """Return what the issue of this benchmark is about: what sleep gains, and where it need not.
 
-    Only runs of the same seed are compared with each other.
+    Only runs of the same seed are compared with each other. There is nothing to say where one of
+    the three models lacks, or contexts are so few that some depth was never asked.
     """
     by_arm = {
         (m.arm, m.seed): m for m in measured if m.arm in ("n1", "n2", "n4") and m.passes == _own(m)
@@ -60,7 +61,9 @@ def depo_claims(measured: Sequence[Measured]) -> list[Row]:
     seeds = sorted({seed for _, seed in by_arm})
     if any((arm, seed) not in by_arm for arm in ("n1", "n2", "n4") for seed in seeds):
         return []
-    depths = sorted(by_arm["n4", seeds[0]].asked)
+    depths = sorted({depth for run in by_arm.values() for depth in run.asked})
+    if not {*SHALLOW} <= {*depths}:
+        return []
     rows = []
     for depth in depths:
         gains = [

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from sleepmem.bench.paper.arms import STUDIES
 from sleepmem.bench.paper.study import SHIPPED
+from sleepmem.errors import ConfigError
 from sleepmem.model.checkpoint import CONFIG, WEIGHTS
 from sleepmem.train.run import CHECKPOINT
 from sleepmem.train.runs import RECORD, read_record
@@ -22,10 +24,21 @@ MOST_BYTES = 2 << 20
 
 
 def ship(runs: Path, study: str, target: Path = SHIPPED) -> list[Path]:
-    """Copy the finished runs of a study and return their new folders."""
+    """Copy the finished runs of a study's arms and return their new folders.
+
+    Raises:
+        ConfigError: a run is not what its arm says.
+    """
     shipped = []
-    for source in sorted((runs / study).iterdir()):
+    found = [
+        (arm, folder)
+        for arm in STUDIES[study]()
+        for folder in sorted((runs / study).glob(f"{arm.name}-s[0-9]*"))
+    ]
+    for arm, source in found:
         settings, progress, _ = read_record(source)
+        if settings != arm.seeded(settings.seed):
+            raise ConfigError(f"{source} holds a run with other settings than {arm.name} has now")
         if progress.step < settings.steps:
             continue
         folder = target / study / source.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -13,7 +14,7 @@ import torch
 from sleepmem.bench import Report, Row
 from sleepmem.bench.paper.arms import Arm
 from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
-from sleepmem.bench.paper.figures import Curve, draw
+from sleepmem.bench.paper.figures import Curve, check_drawable, draw
 from sleepmem.bench.paper.report import depo_claims, rows_of, table_of
 from sleepmem.bench.paper.scales import arms_of
 from sleepmem.bench.paper.training import train_arms
@@ -39,6 +40,7 @@ class Request:
         steps: of each run, instead of what the study has.
         seed: of the contexts that the arms are judged on.
         n_contexts: for each of them.
+        n_jobs: runs at a time; see `train_arms`.
     """
 
     study: str
@@ -49,8 +51,14 @@ class Request:
     steps: int | None = None
     seed: int = 0
     n_contexts: int = 400
-    n_jobs: int = 1
+    n_jobs: int | None = 1
     figures: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of the record and the figures; what was asked on the side overwrites no other."""
+        kind = "pretrained" if self.pretrained else self.scale
+        return self.study if kind == "laptop" else f"{self.study}-{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +68,34 @@ class Outcome:
     Attributes:
         table: accuracy by depth, for people; the first line is the header.
         claims: rows beyond that table, some with goals.
-        record: all of it, as it is written to disk.
-        figures: files that were drawn.
+        record: all of it, as it was written to disk.
+        files: the record and the figures.
         notes: what a reader must know.
     """
 
     table: list[list[str]]
     claims: list[Row]
     record: dict[str, Any]
-    figures: list[Path]
+    files: list[Path]
     notes: list[str]
 
 
 def run_study(request: Request, report: Report) -> Outcome:
-    """Train or load the arms of a study, judge them, and draw.
+    """Train or load the arms of a study, judge them, write the record, and draw.
 
     Raises:
-        ConfigError: a run's folder holds something else, or no checkpoint is shipped.
+        ConfigError: a run's folder holds something else, no checkpoint is shipped, or figures
+            cannot be drawn, which is found out first.
+        RunFailed: a run ended before its last step.
     """
+    if request.pretrained and (request.scale != "laptop" or request.steps is not None):
+        raise ConfigError(
+            "the shipped checkpoints are of the laptop scale, with the steps of their study",
+            hint="Leave --scale and --steps, or train without --pretrained.",
+        )
+    if request.figures:
+        check_drawable()
+    request.out.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
     torch.set_num_threads(1)
     arms, notes = arms_of(request.study, request.scale, request.steps)
     seeds = range(request.n_seeds)
@@ -107,8 +125,10 @@ def run_study(request: Request, report: Report) -> Outcome:
         "measured": [asdict(m) for m in measured],
         "rows": [row.document() for row in (*rows_of(arms, measured), *claims)],
     }
+    written = request.out / f"{request.name}.json"
+    written.write_text(json.dumps(record, indent=1))
     drawn = _draw(request, arms, measured, record) if request.figures else []
-    return Outcome(table_of(arms, measured), claims, record, drawn, notes)
+    return Outcome(table_of(arms, measured), claims, record, [written, *drawn], notes)
 
 
 def _judge(
@@ -159,7 +179,7 @@ def _draw(
     settings = arms[0].settings
     task = find_task(settings.task, settings.options)
     chance = 1 / (task.nodes - 1) if isinstance(task, DepoTask) else None
-    folder, name = request.out / "figures", request.study
+    folder, name = request.out / "figures", request.name
     learned = [("Deepest questions", _learned(arms, record))]
     return [
         *draw(folder / name, panels, x=record["depth_is"], chance=chance),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
 
+from sleepmem.bench.paper import figures, ship
 from sleepmem.bench.paper import study as studies
-from sleepmem.bench.paper.arms import STUDIES, Arm, depo
+from sleepmem.bench.paper.arms import STUDIES, Arm, depo, elastic
 from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
 from sleepmem.bench.paper.report import depo_claims, rows_of
 from sleepmem.bench.paper.scales import arms_of
 from sleepmem.bench.paper.study import Request, run_study
-from sleepmem.bench.paper.training import Job, is_finished
+from sleepmem.bench.paper.training import Job, RunFailed, is_finished, train_arms
 from sleepmem.errors import CheckpointInvalid, ConfigError
 from sleepmem.train.loop import build_model
 from sleepmem.train.run import run
@@ -76,6 +81,12 @@ def test_no_claim_without_all_three_dedicated_models() -> None:
     assert depo_claims([known(1, 0, 10), known(4, 0, 99)]) == []
 
 
+def test_no_claim_where_some_depth_was_never_asked() -> None:
+    runs = [measured(f"n{n}", 0, n, {1: 50, 3: 50}) for n in (1, 2, 4)]
+    assert depo_claims(runs) == []
+    assert depo_claims([]) == []
+
+
 def test_arms_of_a_study_differ_in_what_their_name_says_alone() -> None:
     by_name = {arm.name: arm.settings for arm in depo()}
     reference = by_name["n4"]
@@ -123,14 +134,86 @@ def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.Mon
     assert outcome.table[0] == ["", *(f"#{depth}" for depth in DEPTHS)]
     assert len(outcome.table) == 1 + sum(len(arm.rows) for arm in arms)
     assert {"depo.k6.n4", "depo.gain_at_6", "wake_cost_ratio"} <= set(names)
-    assert all(path.stat().st_size > 1000 for path in outcome.figures)
-    assert {path.suffix for path in outcome.figures} == {".svg", ".png"}
-    json.dumps(outcome.record)
+    record, *pictures = outcome.files
+    assert json.loads(record.read_text())["rows"] == outcome.record["rows"]
+    assert all(path.stat().st_size > 1000 for path in pictures)
+    assert {path.suffix for path in pictures} == {".svg", ".png"}
     assert {run["arm"] for run in outcome.record["arms"]} == {"n1", "n2", "n4"}
     trained = (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns
     again = run_study(request, silent)
     assert again.table == outcome.table
     assert (tmp_path / "laptop/depo/n1-s0/run.json").stat().st_mtime_ns == trained
+
+
+def test_figures_that_cannot_be_drawn_are_found_out_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(studies, "train_arms", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(ConfigError, match="figures need matplotlib") as caught:
+        run_study(Request("elastic", tmp_path, scale="smoke"), silent)
+    assert "--no-figures" in caught.value.hint
+
+
+def test_the_record_is_written_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> list[Path]:
+        raise OSError("no room for a picture")
+
+    arms = [small(arm) for arm in elastic()]
+    monkeypatch.setattr(studies, "arms_of", lambda study, scale, steps: (arms, []))
+    monkeypatch.setattr(studies, "draw", fail)
+    with pytest.raises(OSError, match="no room"):
+        run_study(Request("elastic", tmp_path, n_seeds=1, n_contexts=5), silent)
+    assert json.loads((tmp_path / "elastic.json").read_text())["measured"]
+
+
+def test_what_is_tried_on_the_side_overwrites_no_record() -> None:
+    asked = [("laptop", False), ("laptop", True), ("smoke", False), ("paper", False)]
+    names = [Request("depo", Path(), scale=s, pretrained=p).name for s, p in asked]
+    assert names == ["depo", "depo-pretrained", "depo-smoke", "depo-paper"]
+
+
+@pytest.mark.parametrize("given", [{"scale": "smoke"}, {"scale": "paper"}, {"steps": 7}])
+def test_shipped_checkpoints_are_not_taken_for_another_scale(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="are of the laptop scale") as caught:
+        run_study(Request("depo", tmp_path, pretrained=True, **given), silent)
+    assert caught.value.hint
+
+
+def test_every_line_of_a_picture_is_drawn_and_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_line, strokes = figures._line, []
+
+    def drawn(axes: Any, label: str, curve: figures.Curve, *how: str) -> None:
+        strokes.append(how)
+        draw_line(axes, label, curve, *how)
+
+    monkeypatch.setattr(figures, "_line", drawn)
+    curves = {f"arm {n}": {1.0: [0.5], 2.0: [0.25]} for n in range(20)}
+    figures.draw(tmp_path / "many", [("All", curves)], x="hops", chance=None)
+    assert len(strokes) == len(set(strokes)) == 20
+
+
+def test_a_run_that_diverges_is_named(tmp_path: Path) -> None:
+    arm = small(elastic()[0], lr=1e30, warmup=1, steps=5)
+    with pytest.raises(RunFailed, match=r"^elastic elastic seed 0: step \d: .* is not finite$"):
+        train_arms([arm], [0], tmp_path, 1, silent)
+
+
+def test_a_run_that_is_killed_is_one_error(tmp_path: Path) -> None:
+    def kill(what: str, share: float) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    arm = small(elastic()[0], steps=100_000)
+    with pytest.raises(RunFailed, match="was killed") as caught:
+        train_arms([arm], [0], tmp_path, 1, kill)
+    assert caught.value.hint
 
 
 def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
@@ -151,6 +234,29 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> 
     assert is_finished(job)
     with pytest.raises(ConfigError, match="other settings"):
         is_finished(Job("n1", arm.seeded(1), tmp_path))
+    shutil.rmtree(tmp_path / "checkpoint")  # one that was cut short is no other
+    assert not is_finished(job)
+    with pytest.raises(ConfigError, match="other settings"):
+        is_finished(Job("n1", job.settings.model_copy(update={"steps": 9}), tmp_path))
+
+
+def test_arms_alone_are_shipped_and_only_as_they_are_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = small(elastic()[0])
+    monkeypatch.setitem(ship.STUDIES, "elastic", lambda: [arm])
+    for name in ("elastic-s0", "elastic-s1", "other-s0"):
+        seeded = arm.seeded(int(name[-1]))
+        run(seeded, tmp_path / "runs/elastic" / name, lambda *_: None)
+    shipped = ship.ship(tmp_path / "runs", "elastic", tmp_path / "shipped")
+    assert [folder.name for folder in shipped] == ["elastic-s0", "elastic-s1"]
+    lm = load_arm(shipped[0], arm.seeded(0))
+    whole = load_arm(tmp_path / "runs/elastic/elastic-s0", arm.seeded(0))
+    for half, full in zip(lm.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(half, full, rtol=1e-3, atol=1e-4)
+    monkeypatch.setitem(ship.STUDIES, "elastic", lambda: [small(arm, batch=3)])
+    with pytest.raises(ConfigError, match="other settings than elastic has now"):
+        ship.ship(tmp_path / "runs", "elastic", tmp_path / "shipped")
 
 
 def test_judging_is_the_same_for_the_same_seed_and_counts_every_question() -> None:
@@ -171,6 +277,7 @@ def test_paper_scale_without_a_gpu_is_shortened_and_says_so(
     assert "no GPU" in notes[0]
     assert {arm.settings.steps for arm in arms} == {2}
     assert arms[0].settings.options["nodes"] == 75
+    assert arms[0].settings.hidden_size == 64  # the paper's is not judged on a CPU in minutes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     arms, notes = arms_of("depo", "paper")
     assert not notes

@@ -58,7 +58,7 @@ SMALL: dict[str, Any] = {
     "lr": 3e-3,
     "curriculum": "forced",
 }
-"""The model of 92 thousand parameters: attention, then gated delta rule."""
+"""The model of 91 thousand parameters: attention, then gated delta rule."""
 
 DEPO = SMALL | {"task": "depo", "steps": 4000}
 # N=4 reads 4 x 10 + 10 tokens a context, N=1 reads 10 + 10: 2.5 times the work a step

@@ -173,7 +173,7 @@ def _draw(
                 is_one = len(arm.settings.passes) == 1
                 label = arm.says if is_one else f"{arm.says}: N={passes}"
                 curve = {float(d): [run.accuracy(d) for run in runs] for d in sorted(runs[0].asked)}
-                (dedicated if arm.is_dedicated else others)[label] = curve
+                (dedicated if arm.is_dedicated or not is_one else others)[label] = curve
     panels = [("By passes in sleep", dedicated), ("Controls", others)]
     panels = [panel for panel in panels if panel[1]]
     settings = arms[0].settings

@@ -54,7 +54,7 @@ class TrainSettings(Value):
     task: str
     options: dict[str, int | str] = Field(default_factory=dict)
     steps: int = Field(gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     passes: tuple[PositiveInt, ...] = Field(default=(1, 2, 4), min_length=1)
     loop: Loop = Loop()
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("small_tasks")
         {"passes": (0,)},
         {"lr": float("nan")},
         {"batch": 0},
+        {"seed": 2**63},
         {"device": "abacus"},
         {"window": 0},
         {"loop": {"wake_passes": 0}},

@@ -97,3 +97,71 @@ def paper_lines(study: str, names: dict[str, str], depths: range) -> list[str]:
         + " |"
         for template, words in names.items()
     ]
+
+
+HOPS = range(1, 7)
+DEPO = {
+    "depo.k{depth}.n1": "N=1, the hybrid without sleep",
+    "depo.k{depth}.n2": "N=2",
+    "depo.k{depth}.n4": "N=4",
+    "depo.equal_compute.k{depth}": "N=1, as much compute as N=4: 2.5 times the steps",
+    "depo.deeper.k{depth}": "N=1, 8 layers: 1.6 times the compute of N=4",
+    "depo.attention_only.k{depth}": "attention only, evicted",
+    "depo.full_context.k{depth}": "N=1, nothing evicted",
+    "depo.full_context_deep.k{depth}": "attention only, 8 layers, nothing evicted",
+}
+ELASTIC = {
+    f"depo.elastic.k{{depth}}.n{n}": f"the same checkpoint, `passes={n}`{note}"
+    for n, note in ((1, ""), (2, ""), (4, ""), (8, ", more than trained"), (16, ", more still"))
+}
+WINDOWS = {
+    "depo.windows2.k{depth}.n1": "two windows, N=1",
+    "depo.windows2.k{depth}.n4": "two windows, N=4",
+    "depo.windows2.again.k{depth}.n2": "two windows, slept on twice, N=2",
+    "depo.windows2.cues.k{depth}.n4": "two windows, N=4, with cues",
+    "depo.windows4.k{depth}.n4": "four windows, N=4",
+    "depo.windows4.again.k{depth}.n2": "four windows, slept on twice, N=2",
+}
+ABLATIONS = {
+    "depo.ablation.embed.k{depth}": "hidden states dropped, tokens read again in every pass",
+    "depo.ablation.inject.k{depth}": "tokens added to the hidden states in every pass",
+    "depo.ablation.reset.k{depth}": "fast weights reset between passes",
+    "depo.ablation.wake_loops.k{depth}": "one pass in sleep, four over each question",
+    "depo.trained_n4.k{depth}.n1": "trained at N=4, asked at N=1",
+    "depo.trained_n4.k{depth}.n8": "trained at N=4, asked at N=8",
+}
+LARGE = {f"depo.large.k{{depth}}.n{n}": f"16 nodes, N={n}" for n in (1, 2, 4, 8)}
+MATH = {
+    "math.ops{depth}.n1": "N=1, the hybrid without sleep",
+    "math.ops{depth}.n2": "N=2",
+    "math.ops{depth}.n4": "N=4",
+    "math.attention_only.ops{depth}": "attention only, evicted",
+}
+RULE110 = {f"rule110.t{{depth}}.n{n}": f"N={n}" for n in (1, 4)}
+
+
+def test_figures_of_the_paper_are_those_of_the_records() -> None:
+    text = (ROOT / "README.md").read_text()
+    for study, names, depths in (
+        ("depo", DEPO, HOPS),
+        ("elastic", ELASTIC, HOPS),
+        ("windows", WINDOWS, HOPS),
+        ("large", LARGE, range(1, 11)),
+        ("math", MATH, HOPS),
+        ("rule110", RULE110, range(1, 9)),
+    ):
+        lines = paper_lines(study, names, depths)
+        for line in lines:
+            assert line in text, "\n".join(lines)
+
+
+def test_goals_of_the_paper_hold_in_the_record() -> None:
+    found = {row["name"]: row for row in paper("depo")["rows"]}
+    for name in ("depo.gain_at_5", "depo.gain_at_6", "depo.shallow_min", "wake_cost_ratio"):
+        assert found[name]["holds"], found[name]
+    for depth in (5, 6):
+        low, between, high = (found[f"depo.k{depth}.n{n}"]["value"] for n in (1, 2, 4))
+        assert low < between < high
+    gains = [found[f"depo.gain_at_{depth}"]["value"] for depth in HOPS]
+    assert gains == sorted(gains)
+    assert {run["seed"] for run in paper("depo")["arms"]} == {0, 1, 2}

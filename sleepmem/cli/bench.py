@@ -137,9 +137,16 @@ def _cells(row: Row) -> list[str]:
 
 @contextmanager
 def _shown() -> Iterator[Callable[[str, float], None]]:
-    """Show a bar on stderr while somebody watches."""
+    """Show a bar on stderr while somebody watches, else a line for each tenth."""
     if not sys.stderr.isatty():
-        yield lambda what, share: None
+        told = [0]
+
+        def tell(what: str, share: float) -> None:
+            if int(10 * share) != told[0]:
+                told[0] = int(10 * share)
+                click.echo(f"{what}, {share:.0%}", err=True)
+
+        yield tell
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -1,7 +1,7 @@
 """What is trained for the paper's claims: a study is a set of arms, an arm is one way to train.
 
-All arms of a study see the same data in the same order; what an arm's name says is all that
-differs. Steps, not minutes, are the budget, since machines are noisy.
+Arms of the same task and steps see the same data in the same order, and differ in nothing but what
+their names say. Steps, not minutes, are the budget, since machines are noisy.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def ablations() -> list[Arm]:
 
 
 def windows() -> list[Arm]:
-    """The same with the edges spread over several windows, and what was tried against that."""
+    """The same with the edges spread over several windows, and what was tried against that.
+
+    Cues are ten more tokens a window, and to sleep twice is twice the work of once.
+    """
 
     def arm(n: int, passes: int, tried: str = "", says: str = "", **changed: Any) -> Arm:
         options = {"windows": n} | changed.pop("options", {})
@@ -167,9 +170,9 @@ def rule110() -> list[Arm]:
 
 def math() -> list[Arm]:
     """Word problems, the question first, one token a sentence; and both baselines of the paper."""
-    sizes = {"operations": 6, "quantities": 8, "questions": 6, "windows": 1}
+    sizes = {"operations": 8, "quantities": 10, "questions": 6, "windows": 1}
     base = SMALL | {"task": "math", "steps": 4000}
-    base["options"] = sizes | {"numbers": 10, "amounts": 1}
+    base["options"] = sizes | {"numbers": 20, "amounts": 1}
 
     def arm(name: str, says: str, passes: int, row: str, **changed: Any) -> Arm:
         return _arm("math", name, says, (passes,), base | changed, {passes: row})
@@ -178,9 +181,9 @@ def math() -> list[Arm]:
         *(arm(f"n{n}", f"N={n}", n, f"math.ops{{depth}}.n{n}") for n in (1, 2, 4)),
         arm("attention_only", "attention only, evicted", 1, "math.attention_only.ops{depth}",
             layers="AA"),
-        # (4 x 14 + 6) tokens a context against (14 + 6)
-        arm("equal_compute", "N=1, 3.1 times the steps: the compute of N=4", 1,
-            "math.equal_compute.ops{depth}", steps=12_400),
+        # (4 x 16 + 6) tokens a context against (16 + 6)
+        arm("equal_compute", "N=1, 3.2 times the steps: the compute of N=4", 1,
+            "math.equal_compute.ops{depth}", steps=12_727),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -42,16 +43,17 @@ def load_arm(folder: Path, expected: TrainSettings) -> SleepForCausalLM:
     """Return the network of a run's checkpoint, on the device that the arm is for.
 
     Raises:
-        CheckpointInvalid: it was trained on another task, or on another size of it.
+        CheckpointInvalid: it was trained on another task, or in another way.
     """
     found, _, _ = read_record(folder)
-    for what in ("task", "options"):
-        if getattr(found, what) != getattr(expected, what):
-            raise CheckpointInvalid(
-                str(folder),
-                f"it was trained with {what} {getattr(found, what)!r}, "
-                f"not {getattr(expected, what)!r}",
-            )
+    theirs, ours = found.model_dump(), expected.model_dump()
+    different = [
+        f"{name} {theirs[name]!r}, not {ours[name]!r}"
+        for name in ours
+        if theirs[name] != ours[name]
+    ]
+    if different:
+        raise CheckpointInvalid(str(folder), f"it was trained with {'; '.join(different)}")
     return read_weights(folder / "checkpoint").eval().to(expected.device)
 
 
@@ -72,3 +74,20 @@ def measure(
             right[depth] = right.get(depth, 0) + int(here.sum())
             asked[depth] = asked.get(depth, 0) + len(here)
     return right, asked
+
+
+def commonest(settings: TrainSettings, seed: int, n_contexts: int) -> dict[int, float]:
+    """Return by depth how often the commonest answer is right: what is known without reading.
+
+    A question of several labels counts as one answer, as it does in `measure`.
+    """
+    task = find_task(settings.task, settings.options)
+    answers: dict[int, Counter[tuple[int, ...]]] = {}
+    rng = Random(f"judge:{seed}")
+    for start in range(0, n_contexts, PER_BATCH):
+        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start))
+        assert batch.depth is not None
+        labels = batch.labels.flatten(0, 1).tolist()
+        for depth, answer in zip(batch.depth.flatten().tolist(), labels, strict=True):
+            answers.setdefault(depth, Counter())[tuple(answer)] += 1
+    return {depth: found.most_common(1)[0][1] / found.total() for depth, found in answers.items()}

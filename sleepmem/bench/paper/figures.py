@@ -32,7 +32,7 @@ def check_drawable() -> None:
         raise ConfigError("figures need matplotlib", hint=HINT) from problem
 
 
-def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -> list[Path]:
+def draw(path: Path, panels: Sequence[Panel], *, x: str, guessing: Curve) -> list[Path]:
     """Draw accuracy over x, one line a curve, and return the files: `path` as .svg and .png.
 
     Raises:
@@ -49,8 +49,10 @@ def draw(path: Path, panels: Sequence[Panel], *, x: str, chance: float | None) -
             for n, (label, curve) in enumerate(curves.items()):
                 stroke = STROKES[n // len(COLOURS) % len(STROKES)]
                 _line(axes, label, curve, COLOURS[n % len(COLOURS)], stroke)
-            if chance is not None:
-                axes.axhline(chance, color="#aaaaaa", linestyle=":", label="guessing")
+            axes.plot(
+                list(guessing), [mean(guessing[at]) for at in guessing],
+                color="#888888", linestyle=":", label="always the commonest answer",
+            )  # fmt: skip
             axes.set(xlabel=x, ylim=(-0.02, 1.02))
             axes.set_title(title, loc="left", fontsize=11)
             axes.grid(alpha=0.25)

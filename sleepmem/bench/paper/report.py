@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from sleepmem.bench import Row
@@ -26,7 +26,9 @@ def rows_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
-def table_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[list[str]]:
+def table_of(
+    arms: Sequence[Arm], measured: Sequence[Measured], commonest: Mapping[int, float]
+) -> list[list[str]]:
     """Return the same as a table for people: a line for each arm and N, a column for each depth.
 
     A cell is the mean in percent, with the range over seeds if there are several.
@@ -40,7 +42,8 @@ def table_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[list[str
                 is_own = arm.settings.passes == (passes,)
                 says = arm.says if is_own else f"{arm.says}; asked at N={passes}"
                 lines.append([says, *(_cell([run.accuracy(d) for run in runs]) for d in depths)])
-    return lines
+    guessed = (_cell([commonest[depth]]) if depth in commonest else "" for depth in depths)
+    return [*lines, ["always the commonest answer", *guessed]]
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from sleepmem.bench import Report, Row
 from sleepmem.bench.paper.arms import Arm
-from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
+from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure
 from sleepmem.bench.paper.figures import Curve, check_drawable, draw
 from sleepmem.bench.paper.report import depo_claims, rows_of, table_of
 from sleepmem.bench.paper.scales import arms_of
@@ -21,8 +21,6 @@ from sleepmem.bench.paper.training import train_arms
 from sleepmem.bench.paper.wake_cost import wake_cost
 from sleepmem.errors import ConfigError
 from sleepmem.train.runs import environment, read_record
-from sleepmem.train.tasks import find_task
-from sleepmem.train.tasks.depo import DepoTask
 
 DEPTH_IS = {"depo": "hops", "rule110": "steps of the automaton", "math": "operations"}
 SHIPPED = Path(str(files("sleepmem"))) / "pretrained" / "paper"
@@ -109,6 +107,7 @@ def run_study(request: Request, report: Report) -> Outcome:
             hint="Train them: the same command without --pretrained.",
         )
     measured = _judge(there, folder, request, report)
+    base = commonest(arms[0].settings, request.seed, request.n_contexts)
     claims: list[Row] = []
     if request.study == "depo" and request.scale != "paper":
         first = {arm.name: arm for arm, seed in there if seed == 0}
@@ -122,13 +121,14 @@ def run_study(request: Request, report: Report) -> Outcome:
         "n_contexts": request.n_contexts,
         "environment": environment(),
         "arms": [_described(arm, seed, folder) for arm, seed in there],
+        "commonest_answer": base,
         "measured": [asdict(m) for m in measured],
         "rows": [row.document() for row in (*rows_of(arms, measured), *claims)],
     }
     written = request.out / f"{request.name}.json"
     written.write_text(json.dumps(record, indent=1))
     drawn = _draw(request, arms, measured, record) if request.figures else []
-    return Outcome(table_of(arms, measured), claims, record, [written, *drawn], notes)
+    return Outcome(table_of(arms, measured, base), claims, record, [written, *drawn], notes)
 
 
 def _judge(
@@ -176,15 +176,16 @@ def _draw(
                 (dedicated if arm.is_dedicated or not is_one else others)[label] = curve
     panels = [("By passes in sleep", dedicated), ("Controls", others)]
     panels = [panel for panel in panels if panel[1]]
-    settings = arms[0].settings
-    task = find_task(settings.task, settings.options)
-    chance = 1 / (task.nodes - 1) if isinstance(task, DepoTask) else None
+    base: dict[int, float] = record["commonest_answer"]
+    learned = _learned(arms, record)
+    steps = sorted({step for curve in learned.values() for step in curve})
     folder, name = request.out / "figures", request.name
-    learned = [("Deepest questions", _learned(arms, record))]
     return [
-        *draw(folder / name, panels, x=record["depth_is"], chance=chance),
-        *draw(folder / f"{name}-learning", learned, x="training step", chance=chance),
-    ]
+        *draw(folder / name, panels, x=record["depth_is"],
+              guessing={depth: [base[depth]] for depth in sorted(base)}),
+        *draw(folder / f"{name}-learning", [("Deepest questions", learned)], x="training step",
+              guessing={step: [base[max(base)]] for step in (steps[:1] + steps[-1:])}),
+    ]  # fmt: skip
 
 
 def _learned(arms: Sequence[Arm], record: dict[str, Any]) -> dict[str, Curve]:

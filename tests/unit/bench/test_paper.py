@@ -17,7 +17,7 @@ import torch
 from sleepmem.bench.paper import figures, ship
 from sleepmem.bench.paper import study as studies
 from sleepmem.bench.paper.arms import STUDIES, Arm, depo, elastic
-from sleepmem.bench.paper.evaluate import Measured, load_arm, measure
+from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure
 from sleepmem.bench.paper.report import depo_claims, rows_of
 from sleepmem.bench.paper.scales import arms_of
 from sleepmem.bench.paper.study import Request, run_study
@@ -132,7 +132,7 @@ def test_a_study_trains_judges_and_draws(tmp_path: Path, monkeypatch: pytest.Mon
     outcome = run_study(request, silent)
     names = [row["name"] for row in outcome.record["rows"]]
     assert outcome.table[0] == ["", *(f"#{depth}" for depth in DEPTHS)]
-    assert len(outcome.table) == 1 + sum(len(arm.rows) for arm in arms)
+    assert len(outcome.table) == 2 + sum(len(arm.rows) for arm in arms)
     assert {"depo.k6.n4", "depo.gain_at_6", "wake_cost_ratio"} <= set(names)
     record, *pictures = outcome.files
     assert json.loads(record.read_text())["rows"] == outcome.record["rows"]
@@ -195,7 +195,7 @@ def test_every_line_of_a_picture_is_drawn_and_differs(
 
     monkeypatch.setattr(figures, "_line", drawn)
     curves = {f"arm {n}": {1.0: [0.5], 2.0: [0.25]} for n in range(20)}
-    figures.draw(tmp_path / "many", [("All", curves)], x="hops", chance=None)
+    figures.draw(tmp_path / "many", [("All", curves)], x="hops", guessing={1.0: [0.1]})
     assert len(strokes) == len(set(strokes)) == 20
 
 
@@ -267,6 +267,14 @@ def test_judging_is_the_same_for_the_same_seed_and_counts_every_question() -> No
     assert first == again
     assert first != other
     assert sum(first[1].values()) == 130 * 10
+
+
+def test_commonest_answer_is_what_is_known_without_reading() -> None:
+    depo_base = commonest(depo()[0].seeded(0), 0, 200)
+    assert set(depo_base) == {*DEPTHS}
+    assert all(1 / 10 <= share < 1 / 6 for share in depo_base.values())
+    cells = commonest(STUDIES["rule110"]()[0].seeded(0), 0, 200)
+    assert all(0.5 < share < 0.65 for share in cells.values())
 
 
 def test_paper_scale_without_a_gpu_is_shortened_and_says_so(

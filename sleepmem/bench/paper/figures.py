@@ -16,7 +16,7 @@ Curve = Mapping[float, Sequence[float]]  # x -> one value for each seed
 Panel = tuple[str, Mapping[str, Curve]]  # title, curves by label
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777", "#000000")
 STROKES = ("-", "--", ":")  # where there are more lines than colours
-SIZE = 4.6, 4.6  # inches of a panel
+WIDTH, HEIGHT, LINE = 4.6, 3.5, 0.2  # inches of a panel, and of a line of its legend
 HINT = "Install it with: pip install 'sleepmem[figures]', or leave the figures with --no-figures."
 
 
@@ -43,7 +43,9 @@ def draw(path: Path, panels: Sequence[Panel], *, x: str, guessing: Curve) -> lis
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.hashsalt": "sleepmem", "font.size": 10}):
-        figure = Figure((SIZE[0] * len(panels), SIZE[1]), layout="constrained")
+        n_lines = 1 + max(len(curves) for _, curves in panels)
+        size = WIDTH * len(panels), HEIGHT + LINE * n_lines
+        figure = Figure(size, layout="constrained")
         row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axes, (title, curves) in zip(row, panels, strict=True):
             for n, (label, curve) in enumerate(curves.items()):

@@ -72,8 +72,8 @@ def depo() -> list[Arm]:
         return _arm("depo", name, says, (passes,), DEPO | changed, rows)
 
     def dedicated(passes: int, others: tuple[int, ...], says: str) -> Arm:
-        rows = {n: f"depo.trained_n{passes}.k{{depth}}.n{n}" for n in others}
-        rows[passes] = f"depo.k{{depth}}.n{passes}"
+        rows = {passes: f"depo.k{{depth}}.n{passes}"}
+        rows |= {n: f"depo.trained_n{passes}.k{{depth}}.n{n}" for n in others}
         return arm(f"n{passes}", says, passes, rows)
 
     def control(name: str, says: str, **changed: Any) -> Arm:

@@ -6,6 +6,7 @@ Lines are means over seeds, bands reach from the lowest to the highest seed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -47,8 +48,9 @@ def draw(path: Path, panels: Sequence[Panel], *, x: str, guessing: Curve) -> lis
         size = WIDTH * len(panels), HEIGHT + LINE * n_lines
         figure = Figure(size, layout="constrained")
         row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        numbered = count()  # through all panels, so that a colour means one thing
         for axes, (title, curves) in zip(row, panels, strict=True):
-            for n, (label, curve) in enumerate(curves.items()):
+            for (label, curve), n in zip(curves.items(), numbered, strict=False):
                 stroke = STROKES[n // len(COLOURS) % len(STROKES)]
                 _line(axes, label, curve, COLOURS[n % len(COLOURS)], stroke)
             axes.plot(

@@ -47,9 +47,8 @@ def table_of(
 
 
 def _cell(values: Sequence[float]) -> str:
-    percent = [100 * value for value in values]
-    spread = f" ({min(percent):.0f}-{max(percent):.0f})" if len(percent) > 1 else ""
-    return f"{mean(percent):.0f}{spread}"
+    middle, low, high = (f"{100 * x:.0f}" for x in (mean(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def depo_claims(measured: Sequence[Measured]) -> list[Row]:

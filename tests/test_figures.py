@@ -144,9 +144,11 @@ RULE110 = {f"rule110.t{{depth}}.n{n}": f"N={n}" for n in (1, 4)}
 def paper_sentences() -> list[str]:
     found = {row["name"]: row for row in paper("depo")["rows"]}
     five, six = (found[f"depo.gain_at_{depth}"]["value"] for depth in (5, 6))
+    minutes = sum(run["seconds"] for run in paper("depo")["arms"]) / 60
     return [
         f"N=4 leads N=1 by {five:.0f} points at five hops and {six:.0f} at six",
         f"{found['wake_cost_ratio']['ratio']:.2f} times",
+        f"took {minutes:.0f} minutes in all",
     ]
 
 

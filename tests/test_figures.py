@@ -124,6 +124,7 @@ WINDOWS = {
     "depo.windows2.cues.k{depth}.n4": "two windows, N=4, with cues",
     "depo.windows4.k{depth}.n4": "four windows, N=4",
     "depo.windows4.again.k{depth}.n2": "four windows, slept on twice, N=2",
+    "depo.windows4.cues.k{depth}.n4": "four windows, N=4, with cues",
 }
 ABLATIONS = {
     "depo.ablation.embed.k{depth}": "hidden states dropped, tokens read again in every pass",

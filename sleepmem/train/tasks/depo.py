@@ -29,6 +29,7 @@ from sleepmem.train.tasks.depo_spelled import (
     spelled_edges,
     spelled_questions,
 )
+from sleepmem.train.tasks.held_out import draw_from_side
 from sleepmem.types import Value
 
 
@@ -159,13 +160,13 @@ def draw_cycles(
 
     A tenth of all cycles is held out from training, by a hash; the rest is what training draws.
     """
-    found: list[Tensor] = []
-    while sum(map(len, found)) < size:
-        around = _permutations(generator, 2 * size if not held_out else 12 * size, n_nodes)
+
+    def draw(n: int) -> Tensor:
+        around = _permutations(generator, n, n_nodes)
         after = _shortened(generator, around) if mixed else around.roll(-1, dims=1)
-        following = torch.empty_like(around).scatter_(1, around, after)
-        found.append(following[is_held_out(following) == held_out])
-    return torch.cat(found)[:size]
+        return torch.empty_like(around).scatter_(1, around, after)
+
+    return draw_from_side(draw, size, held_out=held_out)
 
 
 def _shortened(generator: torch.Generator, around: Tensor) -> Tensor:
@@ -177,14 +178,6 @@ def _shortened(generator: torch.Generator, around: Tensor) -> Tensor:
     place, last = torch.arange(n_nodes), lengths[n, None] - 1
     after = torch.where(place < last, place + 1, torch.where(place == last, 0, place))
     return around.gather(1, after)
-
-
-def is_held_out(rows: Tensor) -> Tensor:
-    """Return (size,), true for about a tenth of all rows of small integers, (size, n)."""
-    mixed = torch.zeros(len(rows), dtype=torch.int64)
-    for item in rows.unbind(1):  # a polynomial hash modulo a prime
-        mixed = (mixed * 1_000_003 + item + 1) % 2_147_483_647
-    return mixed % 10 == 0
 
 
 def walk(following: Tensor, start: Tensor, hops: Tensor) -> Tensor:

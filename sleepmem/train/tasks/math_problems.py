@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sleepmem.train.tasks.depo import is_held_out
+from sleepmem.train.tasks.held_out import is_held_out, n_to_draw
 
 GIVEN = 0.3
 
@@ -61,7 +61,7 @@ def draw_problems(
     fewest, most = n_operations
     found: list[Problems] = []
     while sum(len(problems.value) for problems in found) < size:
-        n_drawn = (12 if held_out else 2) * size
+        n_drawn = n_to_draw(size, held_out=held_out)
         depth = torch.randint(fewest, most + 1, (n_drawn, n_questions), generator=generator)
         drawn = problems_of_depth(generator, depth, n_quantities, numbers, amounts)
         rows = torch.cat([drawn.parent, drawn.relation, drawn.asked], dim=1)

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from sleepmem.train.tasks import Batch
-from sleepmem.train.tasks.depo import is_held_out
+from sleepmem.train.tasks.held_out import draw_from_side
 from sleepmem.types import Value
 
 UNSET = -1
@@ -135,17 +135,17 @@ def draw_facts(
     Windows are full if held out, else of any length. Training draws no full context that is held
     out, and as the hash is of what is told, no short one that it takes for held out.
     """
-    found: list[Tensor] = []
-    while sum(map(len, found)) < size:
-        n_drawn = (12 if held_out else 2) * size
-        source = torch.randint(n_keys, (n_drawn, *shape), generator=generator)
-        other = torch.randint(1, n_keys, (n_drawn, *shape), generator=generator)
+
+    def draw(n: int) -> Tensor:
+        source = torch.randint(n_keys, (n, *shape), generator=generator)
+        other = torch.randint(1, n_keys, (n, *shape), generator=generator)
         told = torch.stack([source, (source + other) % n_keys], dim=-1)
         if not held_out:
-            n_facts = torch.randint(1, shape[1] + 1, (n_drawn, shape[0], 1), generator=generator)
+            n_facts = torch.randint(1, shape[1] + 1, (n, shape[0], 1), generator=generator)
             told[torch.arange(shape[1]) >= n_facts] = UNSET
-        found.append(told[is_held_out(told.flatten(1)) == held_out])
-    return torch.cat(found)[:size]
+        return told
+
+    return draw_from_side(draw, size, held_out=held_out)
 
 
 def what_holds(told: Tensor, n_keys: int) -> Known:

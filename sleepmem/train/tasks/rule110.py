@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sleepmem.train.tasks import Batch
-from sleepmem.train.tasks.depo import is_held_out
+from sleepmem.train.tasks.held_out import draw_from_side
 from sleepmem.types import Value
 
 
@@ -136,12 +136,11 @@ class Rule110Task(Value):
 
 def draw_states(generator: torch.Generator, size: int, width: int, *, held_out: bool) -> Tensor:
     """Return (size, width) of bits: uniform over the states that are, or are not, held out."""
-    found: list[Tensor] = []
-    while sum(map(len, found)) < size:
-        shape = (12 if held_out else 2) * size, width
-        states = torch.randint(2, shape, generator=generator)
-        found.append(states[is_held_out(states) == held_out])
-    return torch.cat(found)[:size]
+
+    def draw(n: int) -> Tensor:
+        return torch.randint(2, (n, width), generator=generator)
+
+    return draw_from_side(draw, size, held_out=held_out)
 
 
 def evolve(states: Tensor, n_steps: int) -> Tensor:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sleepmem.errors import ConfigError
 from sleepmem.train.tasks import IGNORED, Batch, find_task
-from sleepmem.train.tasks.depo import DepoTask, draw_cycles, is_held_out
+from sleepmem.train.tasks.depo import DepoTask, draw_cycles
 from sleepmem.train.tasks.depo_spelled import HOPS_AT, LETTERS, PAD, draw_names
+from sleepmem.train.tasks.held_out import is_held_out
 
 PAPER = DepoTask(nodes=75, hops=16, windows=4, form="spelled", sizes="mixed")
 Name = tuple[int, ...]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sleepmem.errors import ConfigError
 from sleepmem.train.tasks import Batch, find_task
-from sleepmem.train.tasks.depo import is_held_out
+from sleepmem.train.tasks.held_out import is_held_out
 from sleepmem.train.tasks.rule110 import Rule110Task, draw_states, evolve
 
 TABLE = {

@@ -102,9 +102,7 @@ def load_run(
             _rename(folder)
         if not _is_whole(folder):
             raise ValueError("its last save was cut short")
-        record = json.loads((folder / RECORD).read_text())
-        found = TrainSettings(**record["settings"])
-        progress = Progress(**record["progress"])
+        found, progress, _ = _parsed(folder)
         weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
     except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as problem:
         raise _not_resumable(folder, problem) from problem
@@ -144,14 +142,18 @@ def read_record(folder: Path) -> tuple[TrainSettings, Progress, dict[str, Any]]:
         ConfigError: there is none, or its record cannot be read.
     """
     try:
-        record = json.loads((folder / RECORD).read_text())
-        settings = TrainSettings(**record["settings"])
-        return settings, Progress(**record["progress"]), record["environment"]
+        return _parsed(folder)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ConfigError(
             f"{folder} holds no readable record of a run: {str(problem).splitlines()[0]}",
             hint="Name the folder that was given to sleepmem train --out.",
         ) from problem
+
+
+def _parsed(folder: Path) -> tuple[TrainSettings, Progress, dict[str, Any]]:
+    record = json.loads((folder / RECORD).read_text())
+    settings = TrainSettings(**record["settings"])
+    return settings, Progress(**record["progress"]), record["environment"]
 
 
 def environment() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,7 +16,7 @@ from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.objective import score
 from sleepmem.train.runs import read_record
 from sleepmem.train.settings import TrainSettings
-from sleepmem.train.tasks import find_task
+from sleepmem.train.tasks import Batch, find_task
 
 PER_BATCH = 100  # contexts at a time; bounds memory, not the result
 
@@ -37,6 +38,11 @@ class Measured:
 
     def accuracy(self, depth: int) -> float:
         return self.right[depth] / self.asked[depth]
+
+
+def runs_of(measured: Sequence[Measured], arm: str, passes: int) -> list[Measured]:
+    """Return what the seeds of an arm did at one number of passes."""
+    return [m for m in measured if (m.arm, m.passes) == (arm, passes)]
 
 
 def load_arm(folder: Path, expected: TrainSettings) -> SleepForCausalLM:
@@ -61,14 +67,11 @@ def measure(
     lm: SleepForCausalLM, settings: TrainSettings, passes: int, seed: int, n_contexts: int
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Return right and asked questions by depth, over fresh held-out contexts of `seed`."""
-    task = find_task(settings.task, settings.options)
     right: dict[int, int] = {}
     asked: dict[int, int] = {}
-    rng = Random(f"judge:{seed}")
-    for start in range(0, n_contexts, PER_BATCH):
-        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start)).to(settings.device)
+    for batch in _contexts(settings, seed, n_contexts):
         with torch.no_grad():
-            found = score(lm, batch, passes, loop=settings.loop)
+            found = score(lm, batch.to(settings.device), passes, loop=settings.loop)
         for depth in found.depth.unique().tolist():
             here = found.right[found.depth == depth]
             right[depth] = right.get(depth, 0) + int(here.sum())
@@ -81,13 +84,18 @@ def commonest(settings: TrainSettings, seed: int, n_contexts: int) -> dict[int, 
 
     A question of several labels counts as one answer, as it does in `measure`.
     """
-    task = find_task(settings.task, settings.options)
     answers: dict[int, Counter[tuple[int, ...]]] = {}
-    rng = Random(f"judge:{seed}")
-    for start in range(0, n_contexts, PER_BATCH):
-        batch = task.held_out(rng, min(PER_BATCH, n_contexts - start))
+    for batch in _contexts(settings, seed, n_contexts):
         assert batch.depth is not None
         labels = batch.labels.flatten(0, 1).tolist()
         for depth, answer in zip(batch.depth.flatten().tolist(), labels, strict=True):
             answers.setdefault(depth, Counter())[tuple(answer)] += 1
     return {depth: found.most_common(1)[0][1] / found.total() for depth, found in answers.items()}
+
+
+def _contexts(settings: TrainSettings, seed: int, n_contexts: int) -> Iterator[Batch]:
+    """Yield what all arms of a task are judged on."""
+    task = find_task(settings.task, settings.options)
+    rng = Random(f"judge:{seed}")
+    for start in range(0, n_contexts, PER_BATCH):
+        yield task.held_out(rng, min(PER_BATCH, n_contexts - start))

@@ -7,7 +7,7 @@ from statistics import mean
 
 from sleepmem.bench import Row
 from sleepmem.bench.paper.arms import Arm
-from sleepmem.bench.paper.evaluate import Measured
+from sleepmem.bench.paper.evaluate import Measured, runs_of
 
 GAIN_GOAL = 60.0  # points that N=4 leads N=1 by
 SHALLOW_GOAL = 0.97
@@ -19,7 +19,7 @@ def rows_of(arms: Sequence[Arm], measured: Sequence[Measured]) -> list[Row]:
     rows = []
     for arm in arms:
         for passes, template in arm.rows.items():
-            runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
+            runs = runs_of(measured, arm.name, passes)
             for depth in sorted({depth for run in runs for depth in run.asked}):
                 name = template.format(depth=depth)
                 rows.append(_mean_row(name, [run.accuracy(depth) for run in runs]))
@@ -37,7 +37,7 @@ def table_of(
     lines = [["", *(f"#{depth}" for depth in depths)]]
     for arm in arms:
         for passes in arm.rows:
-            runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
+            runs = runs_of(measured, arm.name, passes)
             if runs:
                 is_own = arm.settings.passes == (passes,)
                 says = arm.says if is_own else f"{arm.says}; asked at N={passes}"

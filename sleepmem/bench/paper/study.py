@@ -13,7 +13,7 @@ import torch
 
 from sleepmem.bench import Report, Row
 from sleepmem.bench.paper.arms import Arm
-from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure
+from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure, runs_of
 from sleepmem.bench.paper.figures import Curve, check_drawable, draw
 from sleepmem.bench.paper.report import depo_claims, rows_of, table_of
 from sleepmem.bench.paper.scales import arms_of
@@ -168,7 +168,7 @@ def _draw(
     others: dict[str, Curve] = {}
     for arm in arms:
         for passes in arm.settings.passes:
-            runs = [m for m in measured if (m.arm, m.passes) == (arm.name, passes)]
+            runs = runs_of(measured, arm.name, passes)
             if runs:
                 is_one = len(arm.settings.passes) == 1
                 label = arm.says if is_one else f"{arm.says}: N={passes}"

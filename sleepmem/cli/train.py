@@ -66,6 +66,10 @@ def _setting(
 @_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
 @_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
           help="Open a stage when the one before is learned, or evenly.")  # fmt: skip
+@_setting(click.FloatRange(0), "--speech", default=0.0,
+          help="Weight of the loss on every token of a window, read awake.")  # fmt: skip
+@_setting(click.IntRange(1), "--backward", default=None,
+          help="Windows at the end of a life that gradients flow through. [all]")  # fmt: skip
 @_setting(click.IntRange(1), "--window", default=None,
           help="Tokens a model is made for; by default the task's longest.")  # fmt: skip
 @_setting(click.STRING, "--layers", default="AG", help="A attention, G gated delta rule.")

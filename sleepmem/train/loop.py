@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
-from sleepmem.train.objective import Score, score
+from sleepmem.train.objective import Reading, Score, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
@@ -108,9 +108,13 @@ def train(
         is_easy = progress.stage < task.n_easy
         offered = (min(settings.passes),) if is_easy else settings.passes
         passes = rng.choice(offered)
-        result = _scored(settings, lm, batch, passes)
-        result.loss.backward()
-        if not (_clip(lm, settings.clip) and bool(torch.isfinite(result.loss))):
+        reading = draw_reading(rng, len(batch.windows)) if settings.speech else None
+        result = _scored(settings, lm, batch, passes, reading)
+        loss = result.loss
+        if result.speech is not None:
+            loss = loss + settings.speech * result.speech
+        loss.backward()
+        if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
             raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
         optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
@@ -136,9 +140,23 @@ def _advance(progress: Progress, accuracy: float, settings: TrainSettings, n_sta
         progress.accuracy = settings.gate / 2  # a new stage must earn it anew
 
 
-def _scored(settings: TrainSettings, lm: SleepForCausalLM, batch: Batch, passes: int) -> Score:
+def draw_reading(rng: Random, n_windows: int) -> Reading:
+    """Draw which window is read awake with loss, and when; see `TrainSettings.speech`."""
+    when = rng.choices(("first", "again", "cached"), (8, 1, 1))
+    return Reading(rng.randrange(n_windows), when[0])
+
+
+def _scored(
+    settings: TrainSettings,
+    lm: SleepForCausalLM,
+    batch: Batch,
+    passes: int,
+    reading: Reading | None = None,
+) -> Score:
     with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
-        return score(lm, batch, passes, loop=settings.loop)
+        return score(
+            lm, batch, passes, loop=settings.loop, reading=reading, backward=settings.backward
+        )
 
 
 def _clip(lm: SleepForCausalLM, limit: float) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from sleepmem.train.settings import Loop
 from sleepmem.train.tasks import IGNORED, Batch
 
 PAPER = Loop()
+LENGTHS = 4  # groups that questions of uneven length are read in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +27,103 @@ class Score:
         loss: mean over the labelled positions, nats.
         right: (questions that count,), true where the whole answer is right.
         depth: the same shape; zeros if the task knows no depth.
+        speech: loss of the window that was read awake, nats; None if none was.
     """
 
     loss: Tensor
     right: Tensor
     depth: Tensor
+    speech: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
         return float(self.right.float().mean())
 
 
+class Reading(NamedTuple):
+    """One window that is read awake with loss on every token, so that the model also speaks.
+
+    Attributes:
+        window: which of the batch.
+        when: `first`, from the fast weights before its sleep. `again`, from those after it, with
+            an empty KV cache. `cached`, a second time before its sleep, after a first reading.
+            The three are what the retention of a sleep is measured by.
+    """
+
+    window: int
+    when: Literal["first", "again", "cached"]
+
+
 def score(
-    lm: SleepForCausalLM, batch: Batch, passes: int, *, loop: Loop = PAPER, blank: bool = False
+    lm: SleepForCausalLM,
+    batch: Batch,
+    passes: int,
+    *,
+    loop: Loop = PAPER,
+    blank: bool = False,
+    reading: Reading | None = None,
+    backward: int | None = None,
 ) -> Score:
     """Sleep on the windows one after another, then ask each question.
 
-    Between windows only the fast weights are kept; gradients flow through all of them.
+    Between windows only the fast weights are kept.
 
     Args:
         loop: other than the paper's for an ablation or a control.
         blank: ask with a newborn's fast weights instead; the control of the memory.
+        reading: adds its loss, as `Score.speech`.
+        backward: windows at the end that gradients flow through; None is all of them.
 
     Source: Algorithm 1 of arXiv 2605.26099.
     """
     if not loop.evict:
         return _marked(lm, _ask_with_context(lm, batch, blank), batch)
-    n_questions = batch.labels.shape[1]
     weights = lm.model.blank(len(batch.labels))
+    speech = None
     if not blank and weights:
-        for ids, mask in batch.windows:
+        last = len(batch.windows) - (backward or len(batch.windows))
+        for n, (ids, mask) in enumerate(batch.windows):
             seen = None if bool(mask.all()) else mask
-            weights = loop_sleep(lm, weights, ids, passes, seen, loop)
-    asked = tuple(w.repeat_interleave(n_questions, dim=0) for w in weights)
-    return _marked(lm, loop_wake(lm, asked, batch.question_ids.flatten(0, 1), loop), batch)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and n >= last):
+                after = loop_sleep(lm, weights, ids, passes, seen, loop)
+            if reading and reading.window == n:
+                start = after if reading.when == "again" else weights
+                speech = _read(lm, start, ids, mask, is_second=reading.when == "cached")
+            weights = after
+    return _marked(lm, _ask(lm, weights, batch, loop), batch, speech)
+
+
+def _read(
+    lm: SleepForCausalLM, weights: Sequence[Tensor], ids: Tensor, mask: Tensor, *, is_second: bool
+) -> Tensor:
+    """Return the mean loss, nats per token, of reading a window awake, once or a second time."""
+    states = lm.model.window_start(weights)
+    seen = None if bool(mask.all()) else mask
+    if is_second:
+        _, states = lm.model(lm.embed(ids), states, seen)
+    h, _ = lm.model(lm.embed(ids), states, seen)
+    logits = lm.logits(h[:, :-1][mask[:, 1:]]).float()
+    return F.cross_entropy(logits, ids[:, 1:][mask[:, 1:]])
+
+
+def _ask(lm: SleepForCausalLM, weights: Sequence[Tensor], batch: Batch, loop: Loop) -> Tensor:
+    """Return hidden states (batch x questions, tokens, hidden), zeros behind a question's end.
+
+    Questions of about equal length go together: half of their tokens would be padding.
+    """
+    ids, labels = batch.question_ids.flatten(0, 1), batch.labels.flatten(0, 1)
+    asked = tuple(w.repeat_interleave(batch.labels.shape[1], dim=0) for w in weights)
+    longest = labels.shape[1]
+    n_tokens = longest - (labels != IGNORED).flip(-1).int().argmax(-1)
+    if int(n_tokens.min()) > longest // 2:
+        return loop_wake(lm, asked, ids, loop)
+    order = n_tokens.argsort(stable=True)
+    parts = []
+    for rows in order.chunk(LENGTHS):
+        n = int(n_tokens[rows].max())
+        h = loop_wake(lm, [w[rows] for w in asked], ids[rows, :n], loop)
+        parts.append(F.pad(h, (0, 0, 0, longest - n)))
+    return torch.cat(parts)[order.argsort()]
 
 
 def _ask_with_context(lm: SleepForCausalLM, batch: Batch, blank: bool) -> Tensor:
@@ -79,7 +145,7 @@ def _repeated(state: LayerState, times: int) -> LayerState:
     return type(state)(*kept)  # type: ignore[arg-type]
 
 
-def _marked(lm: SleepForCausalLM, h: Tensor, batch: Batch) -> Score:
+def _marked(lm: SleepForCausalLM, h: Tensor, batch: Batch, speech: Tensor | None = None) -> Score:
     labels, counts = batch.labels.flatten(0, 1), batch.answer_at.flatten(0, 1)
     logits = lm.logits(h[labels != IGNORED]).float()
     wrong = torch.zeros_like(counts)
@@ -90,4 +156,4 @@ def _marked(lm: SleepForCausalLM, h: Tensor, batch: Batch) -> Score:
     if batch.depth is not None:
         depth = batch.depth.flatten()
     loss = F.cross_entropy(logits, labels[labels != IGNORED])
-    return Score(loss, right[asked], depth[asked])
+    return Score(loss, right[asked], depth[asked], speech)

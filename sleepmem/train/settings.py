@@ -42,6 +42,9 @@ class TrainSettings(Value):
             of them evenly over the first `forced_share` of the steps, whatever was learned.
         gate: accuracy at the largest of `passes` that opens the next stage.
         window: what the model is made for, in tokens; None for the longest window of the task.
+        speech: weight of the loss on every token of one window of a batch, read awake: before its
+            sleep, after it in one batch of ten, or twice before it in another one.
+        backward: windows at the end of a life that gradients flow through; None is all.
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
         lr, muon_lr: peaks of AdamW and of Muon, both on the scale of AdamW.
@@ -58,6 +61,8 @@ class TrainSettings(Value):
     passes: tuple[PositiveInt, ...] = Field(default=(1, 2, 4), min_length=1)
     loop: Loop = Loop()
     optimizer: Literal["adamw", "muon"] = "adamw"
+    speech: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    backward: PositiveInt | None = None
     lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     muon_lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)

@@ -1,0 +1,140 @@
+"""A life: what is told, episode by episode, and what is asked in the end. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+from sleepmem.train.dialogues import relations
+from sleepmem.train.dialogues.chatter import reply, small_talk
+from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.plots import PLOTS, never_said
+from sleepmem.train.dialogues.world import Probe, Statement, World
+from sleepmem.types import Role
+
+
+class Line(NamedTuple):
+    """A message of a dialogue."""
+
+    role: Role
+    text: str
+
+
+class Load(NamedTuple):
+    """How much a life holds, and in which words.
+
+    Attributes:
+        n_statements: that carry facts; each is one of them.
+        n_episodes: that they are told over; an episode without one holds small talk.
+        kinds: of memory, names in `PLOTS`.
+        n_relations: different things that are said of people.
+        n_people: of whom they are said at first; more come when all is said of them.
+        sentences: share of whole sentences instead of shorthand ("Maria dog Rex").
+        in_pieces: share of names and values that are a single token, for a start.
+        chatter: small talk for each statement.
+        abstain: share of the questions whose answer was never told.
+    """
+
+    n_statements: int
+    n_episodes: int
+    kinds: tuple[str, ...] = tuple(PLOTS)
+    n_relations: int = len(relations.OF_PEOPLE)
+    n_people: int = 8
+    sentences: float = 1.0
+    in_pieces: float = 0.0
+    chatter: float = 0.15
+    abstain: float = 0.15
+
+
+class Asked(NamedTuple):
+    """A probe, and the episode (from 0) in which the last statement was told that it rests on.
+
+    -1 if it was never told.
+    """
+
+    probe: Probe
+    episode: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """Episodes oldest first, and the questions, in no order."""
+
+    episodes: Sequence[Sequence[Line]]
+    asked: Sequence[Asked]
+
+
+def draw_life(
+    rng: Random, split: Split, load: Load, cuts: Sequence[int], pieces: Sequence[str] = ()
+) -> Life:
+    """Draw a life.
+
+    Args:
+        cuts: `load.n_episodes` - 1 places, in order, in 0 .. `load.n_statements`; see `draw_cuts`.
+        pieces: see `World`.
+    """
+    world = draw_world(rng, split, load, pieces)
+    order = _interleaved(rng, world.statements)
+    bounds = [0, *cuts, len(order)]
+    episodes, told_in = [], {}
+    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        episodes.append(_lines(rng, split, order[start:stop], load.chatter))
+        told_in |= {statement.plot: number for statement in order[start:stop]}
+    asked = [
+        Asked(probe, -1 if probe.plot is None else told_in[probe.plot]) for probe in world.probes
+    ]
+    return Life(episodes, asked)
+
+
+def draw_cuts(rng: Random, load: Load) -> list[int]:
+    """Draw where episodes end; ragged, and empty ones only if there are fewer statements."""
+    n, places = load.n_episodes - 1, range(1, load.n_statements)
+    if n <= len(places):
+        return sorted(rng.sample(places, n))
+    return sorted(rng.choices(range(load.n_statements + 1), k=n))
+
+
+def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()) -> World:
+    """Draw `n_statements` statements of the kinds, and questions on all of them."""
+    among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
+    world = World(rng, split, [], among, load.sentences, pieces, load.in_pieces)
+    world.names = [world.entity("person") for _ in range(load.n_people)]
+    while (n_left := load.n_statements - len(world.statements)) > 0:
+        fitting = [PLOTS[kind] for kind in load.kinds if PLOTS[kind].most <= n_left]
+        [plot] = rng.choices(fitting, [plot.weight for plot in fitting])
+        plot.tell(world)
+        world.n_plots += 1
+    n_unknown = round(load.abstain / (1 - load.abstain) * len(world.probes) + rng.random() - 0.5)
+    for _ in range(n_unknown):
+        never_said(world)
+    return world
+
+
+def _interleaved(rng: Random, statements: Sequence[Statement]) -> list[Statement]:
+    """Shuffle the plots into each other; statements of one plot keep their order."""
+    plots = [statement.plot for statement in statements]
+    rng.shuffle(plots)
+    remaining: dict[int, list[Statement]] = {}
+    for statement in reversed(statements):
+        remaining.setdefault(statement.plot, []).append(statement)
+    return [remaining[plot].pop() for plot in plots]
+
+
+def _lines(
+    rng: Random, split: Split, statements: Sequence[Statement], chatter: float
+) -> list[Line]:
+    lines: list[Line] = []
+    for statement in statements:
+        lines.append(Line(Role.TOOL if statement.by_tool else Role.USER, statement.text))
+        if rng.random() < 0.9:
+            lines.append(Line(Role.ASSISTANT, reply(rng)))
+        if rng.random() < chatter:
+            lines += _chat(rng, split)
+    return lines or _chat(rng, split)
+
+
+def _chat(rng: Random, split: Split) -> list[Line]:
+    said, heard = small_talk(rng, split)
+    return [Line(Role.USER, said), Line(Role.ASSISTANT, heard)]

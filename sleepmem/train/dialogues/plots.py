@@ -1,0 +1,234 @@
+"""The kinds of memory: what is told for each, in which order, and what is asked afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sleepmem.train.dialogues import relations
+from sleepmem.train.dialogues.entities import draw
+from sleepmem.train.dialogues.relations import Relation
+from sleepmem.train.dialogues.speech import Subject, answered, applied
+from sleepmem.train.dialogues.wordings import sides
+from sleepmem.train.dialogues.world import World
+
+
+def single(world: World) -> None:
+    """One fact."""
+    fact = world.fact()
+    world.tell(fact)
+    world.ask("single", *fact)
+
+
+def code(world: World) -> None:
+    """A code, to be said letter by letter."""
+    fact = world.fact(relations.CODES)
+    world.tell(fact)
+    world.ask("code", *fact)
+
+
+def changed(world: World) -> None:
+    """A fact and what becomes of it; the last value holds."""
+    fact = world.fact()
+    world.tell(fact)
+    for _ in range(world.rng.choice((1, 1, 1, 2))):
+        fact = world.other(fact)
+        world.tell(fact, is_change=True)
+    world.ask("changed", *fact)
+
+
+def repeated(world: World) -> None:
+    """A fact told two or three times."""
+    fact = world.fact()
+    for _ in range(world.rng.choice((2, 2, 3))):
+        world.tell(fact)
+    world.ask("repeated", *fact)
+
+
+def several(world: World) -> None:
+    """Four facts about one person."""
+    subject = world.subject()
+    for _ in range(4):
+        fact = world.fact(subject=subject)
+        world.tell(fact)
+        world.ask("several", *fact)
+
+
+def interference(world: World) -> None:
+    """The same of four people."""
+    relation = world.rng.choice(world.relations)
+    for _ in range(4):
+        fact = world.fact((relation,))
+        world.tell(fact)
+        world.ask("interference", *fact)
+
+
+def preference(world: World) -> None:
+    """What somebody likes, to be applied to a request."""
+    fact = world.fact(relations.FAVOURITES)
+    world.tell(fact)
+    request = applied(world.rng, world.split, fact.subject, fact.relation)
+    world.probe("preference", request, answered(fact.value))
+
+
+def two_hop(world: World) -> None:
+    """Somebody's boss, and where that boss lives; told in any order."""
+    _hops(world, "two_hop", 1)
+
+
+def three_hop(world: World) -> None:
+    """Where the boss of somebody's sister lives."""
+    _hops(world, "three_hop", 2)
+
+
+def _hops(world: World, kind: str, n_relatives: int) -> None:
+    chain = [world.fact(relations.PEOPLE)]
+    for _ in range(n_relatives - 1):
+        chain.append(world.fact(relations.PEOPLE, Subject(chain[-1].value)))
+    plain = tuple(r for r in world.relations if r.value != "person")
+    last = world.fact(plain or relations.HABITS, Subject(chain[-1].value))
+    relative = chain[0].subject
+    for link in chain:
+        relative = relative.relative(link.relation)
+        world.say_of(relative, last.relation)
+    facts = [*chain, last]
+    for fact in world.rng.sample(facts, len(facts)):
+        world.tell(fact)
+    world.ask(kind, relative, last.relation, last.value)
+    fact = world.rng.choice(facts)
+    world.ask("single", *fact)
+
+
+LISTS = tuple(Relation(noun, "item") for noun in ("shopping list", "packing list", "wish list"))
+ADD = sides(
+    "Put {V} on {P} {R}.\nAdd {V} to {P} {R}.\n{V} should be on {P} {R}.",
+    "Please put {V} on {P} {R}.",
+    "Please add {V} to {P} {R}.",
+)
+ASK_LIST = sides(
+    "What is on {P} {R}?\nTell me what is on {P} {R}.\nWhat did I put on {P} {R}?",
+    "What should be on {P} {R}?",
+    "Can you tell me what is on {P} {R}?",
+)
+ASK_COUNT = sides(
+    "How many things are on {P} {R}?\nHow long is {P} {R}?",
+    "Tell me how many things are on {P} {R}.",
+    "Do you know how many things are on {P} {R}?",
+)
+
+
+def listed(world: World) -> None:
+    """Things put on a list one by one: all of them in order, and how many."""
+    fact = world.fact(LISTS)
+    values: list[str] = []
+    for _ in range(world.rng.randint(1, 4)):
+        while fact.value in values:
+            fact = world.other(fact)
+        values.append(fact.value)
+        world.tell_as(ADD, fact)
+    if world.rng.random() < 0.5:
+        world.probe("list", world.worded(ASK_LIST, fact), answered(", ".join(values)))
+    else:
+        world.probe("list", world.worded(ASK_COUNT, fact), answered(str(len(values))))
+
+
+DEEDS = (
+    Relation("call", "person", past="called"),
+    Relation("meet", "person", past="met"),
+    Relation("visit", "person", past="visited"),
+    Relation("thank", "person", past="thanked"),
+)
+DEED = sides(
+    "{N} {D} {V}.\nToday {N} {D} {V}.\n{N} {D} {V} in the end.\nYes, {N} {D} {V}.",
+    "By the way, {N} {D} {V}.",
+    "Today, by the way, {N} {D} {V}.",
+)
+ASK_FIRST = sides(
+    "Who did {N} {R} first?\nDo you know who {N} {D} first?",
+    "Tell me who {N} {D} first.",
+    "Can you tell me who {N} {D} first?",
+)
+ASK_LAST = sides(
+    "Who did {N} {R} last?\nDo you know who {N} {D} last?",
+    "Tell me who {N} {D} last.",
+    "Can you tell me who {N} {D} last?",
+)
+
+
+def order(world: World) -> None:
+    """The same done with two or three people: with whom first, with whom last."""
+    fact = first = world.fact(DEEDS)
+    world.tell_as(DEED, fact)
+    for _ in range(world.rng.choice((1, 1, 2))):
+        fact = world.other(fact)
+        world.tell_as(DEED, fact)
+    if world.rng.random() < 0.5:
+        world.probe("order", world.worded(ASK_FIRST, fact), answered(first.value))
+    else:
+        world.probe("order", world.worded(ASK_LAST, fact), answered(fact.value))
+
+
+def tool(world: World) -> None:
+    """Something that a tool printed about a ticket, a job or a build."""
+    name = world.rng.choice(("ticket", "job", "build", "file"))
+    value = draw(world.rng, "file" if name == "file" else "number", world.split)
+    fact = world.fact(relations.OF_TOOLS, Subject(f"{name} {value}", is_tool=True))
+    world.tell(fact)
+    world.ask("tool", *fact)
+
+
+def project(world: World) -> None:
+    """Two facts about a project."""
+    name = Subject(f"project {draw(world.rng, 'word', world.split).lower()}")
+    for _ in range(2):
+        fact = world.fact(relations.OF_PROJECTS, name)
+        world.tell(fact)
+        world.ask("project", *fact)
+
+
+def never_said(world: World) -> bool:
+    """Ask of somebody what was told of others only; false if there is no such thing."""
+    nouns = {noun for _, noun in world.said}
+    told = [relation for relation in relations.OF_PEOPLE if relation.noun in nouns]
+    people = [Subject(name) for name in ("", *world.names)]
+    spoken_of = [person for person in people if any(s == person.name for s, _ in world.said)]
+    pairs = [(p, r) for p in spoken_of for r in told if (p.name, r.noun) not in world.said]
+    if not pairs:
+        return False
+    subject, relation = world.rng.choice(pairs)
+    world.ask_unknown(subject, relation)
+    return True
+
+
+class Plot(NamedTuple):
+    """A kind of memory.
+
+    Attributes:
+        weight: how often it is drawn.
+        most: statements that it takes at most.
+    """
+
+    tell: Callable[[World], None]
+    weight: int
+    most: int
+
+
+PLOTS = {
+    "single": Plot(single, 4, 1),
+    "code": Plot(code, 2, 1),
+    "changed": Plot(changed, 3, 3),
+    "several": Plot(several, 1, 4),
+    "interference": Plot(interference, 1, 4),
+    "preference": Plot(preference, 2, 1),
+    "two_hop": Plot(two_hop, 2, 2),
+    "three_hop": Plot(three_hop, 1, 3),
+    "list": Plot(listed, 1, 4),
+    "order": Plot(order, 1, 3),
+    "repeated": Plot(repeated, 1, 3),
+    "tool": Plot(tool, 1, 1),
+    "project": Plot(project, 1, 2),
+}
+KINDS = (
+    "single", "changed", "code", "two_hop", "three_hop", "several", "list", "order",
+    "preference", "interference", "repeated", "tool", "project", "abstain",
+)  # fmt: skip

@@ -1,0 +1,222 @@
+"""What can be said of whom: relations, the kind of their values, and wordings of their own.
+
+A relation's own wordings have the slots of `wordings` and two more: {N} the subject by itself
+("Maria", "I", "my sister"), and [a|b], the verb for another person or for oneself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sleepmem.train.dialogues.wordings import Sides, sides
+
+
+class Relation(NamedTuple):
+    """Something that a subject has one value of.
+
+    Attributes:
+        noun: as it is spoken of ("dog").
+        value: kind of entity that it takes.
+        tell, ask: wordings of its own beside those that fit all, by side of the split.
+        past: of a deed, as it is told.
+    """
+
+    noun: str
+    value: str
+    tell: Sides | None = None
+    ask: Sides | None = None
+    past: str = ""
+
+
+PEOPLE = tuple(
+    Relation(noun, "person")
+    for noun in "sister brother boss neighbour doctor teacher friend landlord dentist cousin".split()
+)
+
+FAVOURITES = (
+    Relation(
+        "favourite drink",
+        "drink",
+        sides(
+            "{N} [likes|like] to drink {V}.\n{N} always [drinks|drink] {V}.",
+            "{N} [loves|love] to drink {V}.",
+            "Most of all {N} [likes|like] to drink {V}.",
+        ),
+        sides(
+            "What should I bring {N} to drink?\nOrder a drink for {N}.\nWhat [does|do] {N} drink?",
+            "Bring a drink for {N}.",
+            "What would {N} like to drink?",
+        ),
+    ),
+    Relation(
+        "favourite food",
+        "food",
+        sides(
+            "{N} [likes|like] to eat {V}.\n{N} [loves|love] to eat {V} most of all.",
+            "{N} always [likes|like] to eat {V}.",
+            "Most of all {N} [loves|love] to eat {V}.",
+        ),
+        sides(
+            "What should I cook for {N}?\nOrder dinner for {N}.\nWhat [does|do] {N} like to eat?",
+            "What should I order for {N} to eat?",
+            "What would {N} like for dinner?",
+        ),
+    ),
+    Relation(
+        "favourite colour",
+        "colour",
+        sides(
+            "{N} [likes|like] the colour {V} best.\nthe colour {N} [loves|love] most is {V}.",
+            "{N} [loves|love] the colour {V}.",
+            "the colour {N} [likes|like] best is {V}.",
+        ),
+        sides(
+            "Which colour should I paint the room of {N}?\nChoose a colour for {N}.",
+            "Which colour would {N} like?",
+            "Which colour should I choose for {N}?",
+        ),
+    ),
+    Relation(
+        "hobby",
+        "hobby",
+        sides(
+            "{N} [enjoys|enjoy] {V}.\nin the evening {N} [goes|go] to {V}.",
+            "{N} [loves|love] {V}.",
+            "in the evening {N} [enjoys|enjoy] {V}.",
+        ),
+        sides(
+            "What [does|do] {N} enjoy?\nWhat should I do with {N} in the evening?",
+            "What would {N} enjoy?",
+            "What [does|do] {N} enjoy in the evening?",
+        ),
+    ),
+)
+
+HABITS = (
+    Relation(
+        "dog",
+        "pet",
+        sides(
+            "{N} [has|have] a dog named {V}.\n{N} [has|have] a dog called {V}.",
+            "{N} just [has|have] one dog, called {V}.",
+            "the name of {P} dog is {V}.",
+        ),
+        sides(
+            "What is the name of {P} dog?\nWhat dog [does|do] {N} have?",
+            "What is {P} dog named?",
+            "Which name does {P} dog have?",
+        ),
+    ),
+    Relation("cat", "pet", sides("{N} [has|have] a cat named {V}.", "{N} [has|have] a cat called {V}.",
+                                 "the name of {P} cat is {V}."),
+             sides("What is the name of {P} cat?", "What is {P} cat named?",
+                   "What cat [does|do] {N} have?")),
+    Relation(
+        "city",
+        "place",
+        sides(
+            "{N} [lives|live] in {V}.\n{N} [has|have] moved to {V}.\nthe place where {N} [lives|live] is {V}.",
+            "{N} [lives|live] in the city of {V}.",
+            "the city where {N} [lives|live] is {V}.",
+        ),
+        sides(
+            "Where [does|do] {N} live?\nWhich city [does|do] {N} live in?\nIn which place [does|do] {N} live?",
+            "Do you know where {N} [lives|live]?",
+            "Can you tell me where {N} [lives|live]?",
+        ),
+    ),
+    Relation(
+        "job",
+        "job",
+        sides(
+            "{N} [works|work] as {A} {V}.\n{N} [is|am] {A} {V} by trade.",
+            "{N} [has|have] always been {A} {V}.",
+            "the job {N} [has|have] is {V}.",
+        ),
+        sides(
+            "What [does|do] {N} work as?\nWhat [does|do] {N} do for a living?",
+            "Which job [does|do] {N} have?",
+            "What work [does|do] {N} do?",
+        ),
+    ),
+    Relation(
+        "company",
+        "surname",
+        sides(
+            "{N} [works|work] for {V}.\n{N} [works|work] at the company {V}.",
+            "the company {N} [works|work] for is {V}.",
+            "the company where {N} [works|work] is {V}.",
+        ),
+        sides(
+            "Which company [does|do] {N} work for?\nWho [does|do] {N} work for?",
+            "Where [does|do] {N} work?",
+            "Can you tell me which company {N} [works|work] for?",
+        ),
+    ),
+    Relation(
+        "instrument",
+        "instrument",
+        sides("{N} [plays|play] the {V}.", "{N} [likes|like] to play the {V}.",
+              "{N} always [plays|play] the {V}."),
+        sides("Which instrument [does|do] {N} play?", "What [does|do] {N} play?",
+              "Tell me which instrument {N} [plays|play]."),
+    ),
+    Relation(
+        "language",
+        "language",
+        sides("{N} [speaks|speak] {V} at home.", "at home {N} [speaks|speak] {V}.",
+              "the language {N} [speaks|speak] is {V}."),
+        sides("Which language [does|do] {N} speak?", "What [does|do] {N} speak at home?",
+              "Which language [does|do] {N} speak at home?"),
+    ),
+    Relation(
+        "birthday",
+        "date",
+        sides("{N} was born on {V}.", "the day {N} was born is {V}.",
+              "{P} birthday is on {V}."),
+        sides("When was {N} born?\nWhen is {P} birthday?", "On which day was {N} born?",
+              "Tell me when {P} birthday is."),
+    ),
+    Relation("street", "surname"),
+    Relation("school", "surname"),
+    Relation("home town", "place"),
+)  # fmt: skip
+
+CODES = (
+    Relation("locker code", "code4"),
+    Relation("door code", "code4"),
+    Relation("wifi password", "code6"),
+    Relation("ticket code", "code6"),
+    Relation("alarm code", "code4"),
+    Relation("membership code", "code6"),
+)
+
+NUMBERS = (
+    Relation("pin", "pin"),
+    Relation("desk number", "number"),
+    Relation("room number", "number"),
+    Relation("bus line", "number"),
+    Relation("train time", "time"),
+    Relation("alarm time", "time"),
+)
+
+OF_PEOPLE = (*PEOPLE, *FAVOURITES, *HABITS, *NUMBERS, *CODES)
+
+OF_PROJECTS = (
+    Relation("owner", "person"),
+    Relation("deadline", "date"),
+    Relation("budget", "number"),
+    Relation("status", "status"),
+    Relation("version", "version"),
+    Relation("report", "file"),
+    Relation("main file", "file"),
+)
+
+OF_TOOLS = (
+    Relation("state", "status"),
+    Relation("owner", "person"),
+    Relation("size", "number"),
+    Relation("output", "file"),
+    Relation("date", "date"),
+    Relation("hash", "code6"),
+)

@@ -1,0 +1,105 @@
+"""Facts put into words: told, changed, printed by a tool, asked for, and the answers."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import NamedTuple
+
+from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.relations import Relation
+from sleepmem.train.dialogues.wordings import ASK, ASK_WHO, CHANGE, LOG, TELL
+
+UNKNOWN = "I don't know."
+OWN_WORDING = 0.5  # share of a relation's own wordings where it has some
+_VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+
+
+class Subject(NamedTuple):
+    """Who or what a fact is about.
+
+    Attributes:
+        name: as spoken of ("Maria", "project falcon", "my sister"); empty for who speaks.
+        is_tool: whether tools, not people, tell of it.
+    """
+
+    name: str
+    is_tool: bool = False
+
+    @property
+    def itself(self) -> str:
+        return self.name or "I"
+
+    @property
+    def possessor(self) -> str:
+        return f"{self.name}'s" if self.name else "my"
+
+    def relative(self, relation: Relation) -> Subject:
+        """Return who stands in a relation to it: "my sister"."""
+        return Subject(f"{self.possessor} {relation.noun}")
+
+
+SELF = Subject("")
+
+
+class Fact(NamedTuple):
+    """One value of one relation of one subject."""
+
+    subject: Subject
+    relation: Relation
+    value: str
+
+
+def told(rng: Random, split: Split, fact: Fact, *, is_change: bool = False) -> str:
+    """Return a statement of a fact, or of what it is from now on."""
+    if fact.subject.is_tool:
+        wording = rng.choice(LOG[split])
+    elif is_change:
+        wording = rng.choice(CHANGE[split])
+    elif fact.relation.tell and rng.random() < OWN_WORDING:
+        wording = rng.choice(fact.relation.tell[split])
+    else:
+        wording = rng.choice(TELL[split])
+    return worded(wording, fact.subject, fact.relation, fact.value)
+
+
+def asked(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:
+    """Return a question for the value of a relation."""
+    if relation.ask and rng.random() < OWN_WORDING:
+        return applied(rng, split, subject, relation)
+    if relation.value == "person" and rng.random() < OWN_WORDING:
+        return worded(rng.choice(ASK_WHO[split]), subject, relation)
+    return worded(rng.choice(ASK[split]), subject, relation)
+
+
+def applied(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:
+    """Return a question in the relation's own words; of a preference, a request that needs it."""
+    assert relation.ask
+    return worded(rng.choice(relation.ask[split]), subject, relation)
+
+
+def shorthand(fact: Fact) -> str:
+    """Return "Maria dog Rex"."""
+    return f"{asked_short(fact.subject, fact.relation)} {fact.value}"
+
+
+def asked_short(subject: Subject, relation: Relation) -> str:
+    """Return "Maria dog"."""
+    return f"{subject.name or 'My'} {relation.noun}"
+
+
+def answered(value: str) -> str:
+    return f"{value}."
+
+
+def worded(wording: str, subject: Subject, relation: Relation, value: str = "") -> str:
+    """Fill the slots of a wording; see `wordings` and `relations`."""
+    is_self = not subject.name
+    text = _VERB.sub(r"\2" if is_self else r"\1", wording)
+    text = text.replace("{P}", subject.possessor).replace("{R}", relation.noun)
+    text = text.replace("{D}", relation.past)
+    text = text.replace("{A}", "an" if value[:1].lower() in tuple("aeiou") else "a")
+    text = text.replace("for {N}", "for me").replace("with {N}", "with me") if is_self else text
+    text = text.replace("of {N}", "of me").replace("bring {N}", "bring me") if is_self else text
+    text = text.replace("{N}", subject.itself).replace("{V}", value)
+    return text[0].upper() + text[1:]

@@ -1,0 +1,144 @@
+"""What has been said so far in a life: keeps a plot from contradicting another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from sleepmem.train.dialogues.entities import Split, draw
+from sleepmem.train.dialogues.relations import Relation
+from sleepmem.train.dialogues.speech import (
+    SELF,
+    UNKNOWN,
+    Fact,
+    Subject,
+    answered,
+    asked,
+    asked_short,
+    shorthand,
+    told,
+    worded,
+)
+from sleepmem.train.dialogues.wordings import Sides
+
+
+class Statement(NamedTuple):
+    """Something told.
+
+    Attributes:
+        plot: of which plot of the life; statements of one keep their order.
+        by_tool: whether a tool says it.
+    """
+
+    text: str
+    plot: int
+    by_tool: bool = False
+
+
+class Probe(NamedTuple):
+    """A question with its only right answer.
+
+    Attributes:
+        plot: whose statements the answer rests on; None if it was never told.
+    """
+
+    kind: str
+    question: str
+    answer: str
+    plot: int | None
+
+
+@dataclass
+class World:
+    """What has been said so far in a life, and with which words.
+
+    Attributes:
+        names: people that facts are about, beside who speaks.
+        relations: that people have.
+        sentences: share of whole sentences; the rest is shorthand.
+        pieces: what names and values are drawn from for a start, each a single token.
+        in_pieces: share of names and values that are.
+    """
+
+    rng: Random
+    split: Split
+    names: list[str]
+    relations: tuple[Relation, ...]
+    sentences: float = 1.0
+    pieces: Sequence[str] = ()
+    in_pieces: float = 0.0
+    statements: list[Statement] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+    said: set[tuple[str, str]] = field(default_factory=set)  # (subject, noun)
+    n_plots: int = 0
+
+    def subject(self) -> Subject:
+        if self.rng.random() < 0.25:
+            return SELF
+        return Subject(self.rng.choice(self.names))
+
+    def value(self, relation: Relation) -> str:
+        return self.entity(relation.value)
+
+    def entity(self, kind: str) -> str:
+        """Draw an entity, or a piece of one for a start."""
+        if self.pieces and self.rng.random() < self.in_pieces:
+            return self.rng.choice(self.pieces)
+        return draw(self.rng, kind, self.split)
+
+    def fact(
+        self, among: tuple[Relation, ...] | None = None, subject: Subject | None = None
+    ) -> Fact:
+        """Draw a fact about which nothing was said, and note that it is now."""
+        while True:
+            who = self.subject() if subject is None else subject
+            relation = self.rng.choice(among or self.relations)
+            if self.say_of(who, relation):
+                return Fact(who, relation, self.value(relation))
+            if subject is not None:
+                among = tuple(r for r in among or self.relations if r is not relation)
+            elif self.rng.random() < 0.2:
+                self.names.append(self.entity("person"))
+
+    def say_of(self, subject: Subject, relation: Relation) -> bool:
+        """Note that something is said; false if it was before."""
+        key = subject.name, relation.noun
+        is_new = key not in self.said
+        self.said.add(key)
+        return is_new
+
+    def other(self, fact: Fact) -> Fact:
+        """Return the fact with another value."""
+        while True:
+            value = self.value(fact.relation)
+            if value != fact.value:
+                return fact._replace(value=value)
+
+    def tell(self, fact: Fact, *, is_change: bool = False) -> None:
+        text = told(self.rng, self.split, fact, is_change=is_change)
+        if self.rng.random() >= self.sentences:
+            text = shorthand(fact)
+        self.statements.append(Statement(text, self.n_plots, fact.subject.is_tool))
+
+    def tell_as(self, wordings: Sides, fact: Fact) -> None:
+        self.statements.append(Statement(self.worded(wordings, fact), self.n_plots))
+
+    def worded(self, wordings: Sides, fact: Fact) -> str:
+        return worded(self.rng.choice(wordings[self.split]), *fact)
+
+    def question(self, subject: Subject, relation: Relation) -> str:
+        if self.rng.random() >= self.sentences:
+            return asked_short(subject, relation)
+        return asked(self.rng, self.split, subject, relation)
+
+    def ask(self, kind: str, subject: Subject, relation: Relation, value: str) -> None:
+        self.probe(kind, self.question(subject, relation), answered(value))
+
+    def ask_unknown(self, subject: Subject, relation: Relation) -> None:
+        """Ask for what was never told."""
+        self.probes.append(Probe("abstain", self.question(subject, relation), UNKNOWN, None))
+
+    def probe(self, kind: str, question: str, answer: str) -> None:
+        self.probes.append(Probe(kind, question, answer, self.n_plots))

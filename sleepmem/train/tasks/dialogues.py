@@ -1,0 +1,188 @@
+"""Everyday talk over many windows, slept on, then questions; see `sleepmem.train.dialogues`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from sleepmem.model.chat_tokens import ChatTokens
+from sleepmem.train.dialogues.chatter import NOTED, small_talk, system_prompt
+from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life, draw_world
+from sleepmem.train.dialogues.plots import KINDS
+from sleepmem.train.dialogues.vocabulary import tokenizer
+from sleepmem.train.tasks import IGNORED, Batch
+from sleepmem.types import Message, Role, Value
+
+FLAT = ("single", "code", "changed", "interference", "several", "repeated", "preference")
+SHORT = Load(4, 4, ("single",), n_relations=1, sentences=0.0, in_pieces=1.0, chatter=0, abstain=0)
+
+STAGES = (
+    SHORT,
+    SHORT._replace(n_relations=2, sentences=0.3, in_pieces=0.7),
+    SHORT._replace(n_statements=6, kinds=("single", "code"), n_relations=8, sentences=0.6,
+                   in_pieces=0.5, abstain=0.1),
+    Load(8, 5, FLAT, n_relations=20, sentences=0.85, in_pieces=0.3),
+    Load(10, 6, in_pieces=0.2, sentences=0.9),
+    Load(16, 8, in_pieces=0.1, sentences=0.95),
+    Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95),
+)  # fmt: skip
+MANY_PASSES_FROM = 4
+HELD_OUT = Load(16, 8)
+ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
+N_LONG = 2  # stages at the end in which lives may be long, and windows full
+
+
+class Row(NamedTuple):
+    """A question as ids with labels.
+
+    Attributes:
+        labels: the id to be predicted at each position, or `IGNORED`.
+        kind: index in `KINDS`, or -1 if it does not count.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    kind: int
+
+
+class DialoguesTask(Value):
+    """See the module.
+
+    Attributes:
+        questions: asked of each life.
+    """
+
+    questions: int = 16
+
+    @property
+    def name(self) -> str:
+        return "dialogues"
+
+    @property
+    def window(self) -> int:
+        return 512
+
+    @property
+    def vocab_size(self) -> int:
+        return int(tokenizer().get_vocab_size())
+
+    @property
+    def n_stages(self) -> int:
+        return len(STAGES)
+
+    @property
+    def n_easy(self) -> int:
+        return MANY_PASSES_FROM
+
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer()
+
+    def batch(self, rng: Random, size: int, stage: int) -> Batch:
+        is_last = stage >= len(STAGES) - N_LONG
+        if stage and rng.random() < 0.15:  # what was learned earlier stays
+            stage = rng.randrange(stage)
+        load = STAGES[stage]
+        n_statements = rng.randint((load.n_statements + 1) // 2, load.n_statements)
+        n_episodes = rng.randint((load.n_episodes + 1) // 2, min(load.n_episodes, n_statements))
+        size *= max(1, min(6, 16 // load.n_statements))  # of about equal work
+        load = load._replace(n_statements=n_statements, n_episodes=n_episodes)
+        if is_last and (kind := rng.random()) < 0.12:
+            if kind < 0.04:
+                load = load._replace(n_episodes=rng.choice((32, 64)))
+            else:  # a few windows, full to the brim
+                load = load._replace(n_episodes=-(-n_statements // 12), chatter=0.7)
+        return self.lives(rng, size, load, Split.TRAIN)
+
+    def held_out(self, rng: Random, size: int) -> Batch:
+        return self.lives(rng, size, HELD_OUT, Split.VALIDATION)
+
+    def lives(self, rng: Random, size: int, load: Load, split: Split) -> Batch:
+        """Draw lives of one load, cut into episodes at the same places."""
+        cuts = draw_cuts(rng, load)
+        lives = [draw_life(rng, split, load, cuts, _pieces()) for _ in range(size)]
+        windows = [
+            _pad([_spoken(life.episodes[n])[: self.window] for life in lives])
+            for n in range(load.n_episodes)
+        ]
+        n_rows = min(self.questions, 2 * load.n_statements)
+        rows = [[self._row(rng, life, load, split) for _ in range(n_rows)] for life in lives]
+        return _with_questions(tuple(windows), rows)
+
+    def _row(self, rng: Random, life: Life, load: Load, split: Split) -> Row:
+        """Draw a question on a life; in training, something else that is said awake now and then."""
+        probe = rng.choice(life.asked).probe
+        question = Line(Role.USER, probe.question)
+        kind = rng.random() if split is Split.TRAIN and load.sentences > 0.5 else 1.0
+        if kind < 0.04:
+            said, heard = small_talk(rng, split)
+            return _labelled([Line(Role.USER, said)], heard, -1)
+        if kind < 0.14:  # told awake: noted, or asked for while it is in the KV cache
+            world = draw_world(rng, split, ONE)
+            told = Line(Role.USER, world.statements[0].text)
+            if kind < 0.08:
+                return _labelled([told], NOTED, -1)
+            asked = Line(Role.USER, world.probes[0].question)
+            noted = Line(Role.ASSISTANT, NOTED)
+            return _labelled([told, noted, asked], world.probes[0].answer, -1)
+        before = [Line(Role.SYSTEM, system_prompt(rng, split))] if kind < 0.24 else []
+        return _labelled([*before, question], probe.answer, KINDS.index(probe.kind))
+
+
+@cache
+def _chat() -> ChatTokens:
+    return ChatTokens(tokenizer())
+
+
+@cache
+def _pieces() -> tuple[str, ...]:
+    """Return the words that are a piece of names, one token each, in the order of the ids."""
+    vocabulary = tokenizer().get_vocab(with_added_tokens=False)
+    starts = sorted(piece[1:] for piece in vocabulary if piece[0] == "Ġ" and piece[1:].isalpha())
+    return tuple(p for p in starts if p.isascii() and p[0].isupper() and len(p) > 1)
+
+
+def _message(role: Role, text: str) -> list[int]:
+    return _chat().encode(Message(role=role, content=text))
+
+
+def _spoken(lines: Sequence[Line]) -> list[int]:
+    return [token_id for line in lines for token_id in _message(*line)]
+
+
+def _labelled(before: Sequence[Line], replied: str, kind: int) -> Row:
+    start = [*_spoken(before), *_chat().reply_prefix()]
+    answer = _message(Role.ASSISTANT, replied)[1:]
+    labels = [IGNORED] * (len(start) - 1) + answer
+    return Row([*start, *answer[:-1]], labels, kind)
+
+
+def _pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+    n_tokens = torch.tensor([len(row) for row in rows])
+    return ids, torch.arange(longest) < n_tokens[:, None]
+
+
+def _with_questions(
+    windows: tuple[tuple[Tensor, Tensor], ...], asked: Sequence[Sequence[Row]]
+) -> Batch:
+    rows = [row for life in asked for row in life]
+    shape = len(asked), len(asked[0])
+    ids, _ = _pad([row.ids for row in rows])
+    labels, _ = _pad([row.labels for row in rows], IGNORED)
+    kinds = torch.tensor([row.kind for row in rows])
+    answer_at = (labels != IGNORED) & (kinds >= 0)[:, None]
+    return Batch(
+        windows,
+        ids.view(*shape, -1),
+        labels.view(*shape, -1),
+        answer_at.view(*shape, -1),
+        kinds.view(shape),
+    )

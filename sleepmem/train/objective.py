@@ -27,12 +27,14 @@ class Score:
         loss: mean over the labelled positions, nats.
         right: (questions that count,), true where the whole answer is right.
         depth: the same shape; zeros if the task knows no depth.
+        first: the same shape; the id that is said first.
         speech: loss of the window that was read awake, nats; None if none was.
     """
 
     loss: Tensor
     right: Tensor
     depth: Tensor
+    first: Tensor
     speech: Tensor | None = None
 
     @property
@@ -148,12 +150,13 @@ def _repeated(state: LayerState, times: int) -> LayerState:
 def _marked(lm: SleepForCausalLM, h: Tensor, batch: Batch, speech: Tensor | None = None) -> Score:
     labels, counts = batch.labels.flatten(0, 1), batch.answer_at.flatten(0, 1)
     logits = lm.logits(h[labels != IGNORED]).float()
-    wrong = torch.zeros_like(counts)
-    wrong[labels != IGNORED] = logits.argmax(-1) != labels[labels != IGNORED]
+    said = torch.full_like(labels, IGNORED)
+    said[labels != IGNORED] = logits.argmax(-1)
     asked = counts.any(-1)
-    right = ~(wrong & counts).any(-1)
+    right = ~((said != labels) & counts).any(-1)
+    first = said.gather(1, counts.int().argmax(-1, keepdim=True))[:, 0]
     depth = torch.zeros_like(asked, dtype=torch.int64)
     if batch.depth is not None:
         depth = batch.depth.flatten()
     loss = F.cross_entropy(logits, labels[labels != IGNORED])
-    return Score(loss, right[asked], depth[asked], speech)
+    return Score(loss, right[asked], depth[asked], first[asked], speech)

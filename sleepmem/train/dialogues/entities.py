@@ -81,7 +81,8 @@ January February March April May June July August September October November Dec
 OPEN = frozenset({"person", "surname", "place", "pet", "word"})  # training makes words up for them
 CODE = ascii_uppercase + digits
 VOWELS, CONSONANTS = "aeiou", "bdfghklmnprstvz"
-VALIDATION_SHARE, TEST_SHARE = 10, 20  # of a hundred entities
+VALIDATION_SHARE, TEST_SHARE = 12, 20  # of a hundred entities
+MANY = 200  # entities of a list that a hash splits evenly enough
 MADE_UP = 0.25  # share of the values of open kinds in training
 
 
@@ -111,8 +112,21 @@ def _syllable(rng: Random) -> str:
 
 @cache
 def entities(kind: str, split: Split) -> tuple[str, ...]:
-    """Return the entities of a list that are on one side."""
-    return tuple(entity for entity in _lists()[kind] if side(entity) is split)
+    """Return the entities of a list that are on one side.
+
+    A list of ours is split by rank, not by place, so that none of its sides is nearly empty.
+    """
+    words = _lists()[kind]
+    if kind in OPEN or len(words) > MANY:
+        return tuple(word for word in words if side(word) is split)
+    ranked = sorted(words, key=lambda word: crc32(word.encode()))
+    n_test, n_validation = (len(words) * share // 100 for share in (TEST_SHARE, VALIDATION_SHARE))
+    places = {
+        Split.TEST: range(n_test),
+        Split.VALIDATION: range(n_test, n_test + n_validation),
+        Split.TRAIN: range(n_test + n_validation, len(words)),
+    }
+    return tuple(sorted(ranked[place] for place in places[split]))
 
 
 def list_names() -> list[str]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
 from random import Random
-from typing import NamedTuple
 
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.train.dialogues.chatter import NOTED, small_talk, system_prompt
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life, draw_world
 from sleepmem.train.dialogues.plots import KINDS
 from sleepmem.train.dialogues.vocabulary import tokenizer
-from sleepmem.train.tasks import IGNORED, Batch
-from sleepmem.types import Message, Role, Value
+from sleepmem.train.tasks import Batch
+from sleepmem.train.tasks.dialogue_rows import Row, labelled, single_pieces, told, with_questions
+from sleepmem.types import Role, Value
 
 FLAT = ("single", "code", "changed", "interference", "several", "repeated", "preference")
 SHORT = Load(4, 4, ("single",), n_relations=1, sentences=0.0, in_pieces=1.0, chatter=0, abstain=0)
@@ -37,19 +32,6 @@ MANY_PASSES_FROM = 4
 HELD_OUT = Load(16, 8)
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full
-
-
-class Row(NamedTuple):
-    """A question as ids with labels.
-
-    Attributes:
-        labels: the id to be predicted at each position, or `IGNORED`.
-        kind: index in `KINDS`, or -1 if it does not count.
-    """
-
-    ids: list[int]
-    labels: list[int]
-    kind: int
 
 
 class DialoguesTask(Value):
@@ -106,83 +88,26 @@ class DialoguesTask(Value):
     def lives(self, rng: Random, size: int, load: Load, split: Split) -> Batch:
         """Draw lives of one load, cut into episodes at the same places."""
         cuts = draw_cuts(rng, load)
-        lives = [draw_life(rng, split, load, cuts, _pieces()) for _ in range(size)]
-        windows = [
-            _pad([_spoken(life.episodes[n])[: self.window] for life in lives])
-            for n in range(load.n_episodes)
-        ]
+        lives = [draw_life(rng, split, load, cuts, single_pieces()) for _ in range(size)]
         n_rows = min(self.questions, 2 * load.n_statements)
         rows = [[self._row(rng, life, load, split) for _ in range(n_rows)] for life in lives]
-        return _with_questions(tuple(windows), rows)
+        return with_questions(told(lives, self.window), rows)
 
     def _row(self, rng: Random, life: Life, load: Load, split: Split) -> Row:
-        """Draw a question on a life; in training, something else that is said awake now and then."""
+        """Draw a question on a life; in training, now and then something else said awake."""
         probe = rng.choice(life.asked).probe
         question = Line(Role.USER, probe.question)
         kind = rng.random() if split is Split.TRAIN and load.sentences > 0.5 else 1.0
         if kind < 0.04:
             said, heard = small_talk(rng, split)
-            return _labelled([Line(Role.USER, said)], heard, -1)
+            return labelled([Line(Role.USER, said)], heard, -1)
         if kind < 0.14:  # told awake: noted, or asked for while it is in the KV cache
             world = draw_world(rng, split, ONE)
-            told = Line(Role.USER, world.statements[0].text)
+            news = Line(Role.USER, world.statements[0].text)
             if kind < 0.08:
-                return _labelled([told], NOTED, -1)
+                return labelled([news], NOTED, -1)
             asked = Line(Role.USER, world.probes[0].question)
             noted = Line(Role.ASSISTANT, NOTED)
-            return _labelled([told, noted, asked], world.probes[0].answer, -1)
+            return labelled([news, noted, asked], world.probes[0].answer, -1)
         before = [Line(Role.SYSTEM, system_prompt(rng, split))] if kind < 0.24 else []
-        return _labelled([*before, question], probe.answer, KINDS.index(probe.kind))
-
-
-@cache
-def _chat() -> ChatTokens:
-    return ChatTokens(tokenizer())
-
-
-@cache
-def _pieces() -> tuple[str, ...]:
-    """Return the words that are a piece of names, one token each, in the order of the ids."""
-    vocabulary = tokenizer().get_vocab(with_added_tokens=False)
-    starts = sorted(piece[1:] for piece in vocabulary if piece[0] == "Ġ" and piece[1:].isalpha())
-    return tuple(p for p in starts if p.isascii() and p[0].isupper() and len(p) > 1)
-
-
-def _message(role: Role, text: str) -> list[int]:
-    return _chat().encode(Message(role=role, content=text))
-
-
-def _spoken(lines: Sequence[Line]) -> list[int]:
-    return [token_id for line in lines for token_id in _message(*line)]
-
-
-def _labelled(before: Sequence[Line], replied: str, kind: int) -> Row:
-    start = [*_spoken(before), *_chat().reply_prefix()]
-    answer = _message(Role.ASSISTANT, replied)[1:]
-    labels = [IGNORED] * (len(start) - 1) + answer
-    return Row([*start, *answer[:-1]], labels, kind)
-
-
-def _pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
-    n_tokens = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(longest) < n_tokens[:, None]
-
-
-def _with_questions(
-    windows: tuple[tuple[Tensor, Tensor], ...], asked: Sequence[Sequence[Row]]
-) -> Batch:
-    rows = [row for life in asked for row in life]
-    shape = len(asked), len(asked[0])
-    ids, _ = _pad([row.ids for row in rows])
-    labels, _ = _pad([row.labels for row in rows], IGNORED)
-    kinds = torch.tensor([row.kind for row in rows])
-    answer_at = (labels != IGNORED) & (kinds >= 0)[:, None]
-    return Batch(
-        windows,
-        ids.view(*shape, -1),
-        labels.view(*shape, -1),
-        answer_at.view(*shape, -1),
-        kinds.view(shape),
-    )
+        return labelled([*before, question], probe.answer, KINDS.index(probe.kind))

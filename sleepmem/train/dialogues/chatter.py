@@ -1,13 +1,19 @@
-"""What is said beside facts: replies, small talk, system prompts. None of it is to be remembered."""
+"""What is said beside facts, and not to be remembered: replies, small talk, system prompts.
+
+None of it is split but the words in its slots: {W} a word of the side, {A} the weather.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from sleepmem.train.dialogues.entities import Split, draw
 
 NOTED = "Noted."
+# one reply stands out, so that it can be learned as the one to give
 REPLIES = (NOTED, NOTED, NOTED, NOTED, "Got it.", "Okay, noted.", "Thanks, I will remember that.")
+GREETINGS = 0.4  # share of the small talk
 
 GREETED = {
     "Hello!": "Hello!",
@@ -54,8 +60,8 @@ SYSTEM = (
 
 
 def small_talk(rng: Random, split: Split) -> tuple[str, str]:
-    """Return something said about nothing, and what is answered."""
-    if rng.random() < 0.4:
+    """Return something said that holds no fact, and what is answered."""
+    if rng.random() < GREETINGS:
         return rng.choice(list(GREETED.items()))
     return _filled(rng, split, rng.choice(REMARKS)), rng.choice(HEARD)
 
@@ -66,7 +72,15 @@ def reply(rng: Random) -> str:
 
 
 def system_prompt(rng: Random, split: Split) -> str:
+    """Return what a conversation may be opened with."""
     return _filled(rng, split, rng.choice(SYSTEM))
+
+
+def every_text() -> Iterator[str]:
+    """Yield all that can be said, slots open."""
+    yield from (*REPLIES, *REMARKS, *HEARD, *SYSTEM, *WEATHER)
+    for said, heard in GREETED.items():
+        yield from (said, heard)
 
 
 def _filled(rng: Random, split: Split, text: str) -> str:

@@ -1,13 +1,15 @@
 """What can be told: names, places, jobs, dates, numbers, codes. Every kind is split three ways.
 
 Lists are of Faker, frozen by `freeze`, or ours where Faker has none. An entity belongs to one side
-by a hash of its text, so an answer of the test side is a word that training never drew. The open
-kinds also give training made-up words of random pieces: what a value is must be copied, not known.
+by a hash of its text, so an answer of the test side is one that its list never gave in training.
+The open kinds also give training made-up words of random pieces: what a value is must be copied,
+not known.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -24,6 +26,7 @@ class Split(StrEnum):
     TEST = "test"
 
 
+# lists of ours: words that are short and known to everybody
 OWN = {
     "pet": """
 Rex Bella Max Luna Rocky Daisy Buddy Molly Duke Lola Bear Sadie Tucker Maggie Oreo Biscuit Rufus
@@ -90,9 +93,9 @@ def draw(rng: Random, kind: str, split: Split) -> str:
     """Draw an entity of a side.
 
     Args:
-        kind: a list's name, or code4, code6, pin, number, date, time, version, file.
+        kind: of `list_names` or of `COMPOSED`.
     """
-    if kind in _COMPOSED:
+    if kind in COMPOSED:
         return _composed(rng, kind, split)
     if split is Split.TRAIN and kind in OPEN and rng.random() < MADE_UP:
         return made_up(rng, capital=kind != "word")
@@ -151,31 +154,31 @@ def _lists() -> dict[str, list[str]]:
     return lists
 
 
-_COMPOSED = frozenset({"code4", "code6", "pin", "number", "date", "time", "version", "file"})
-
-
 def _composed(rng: Random, kind: str, split: Split) -> str:
     """Draw until the text is of the asked side; a few draws do."""
     while True:
-        text = _compose(rng, kind, split)
+        text = COMPOSED[kind](rng, split)
         if side(text) is split:
             return text
 
 
-def _compose(rng: Random, kind: str, split: Split) -> str:
-    match kind:
-        case "code4" | "code6":
-            return "".join(rng.choices(CODE, k=int(kind[-1])))
-        case "pin":
-            return "".join(rng.choices(digits, k=4))
-        case "number":
-            return str(rng.randint(2, rng.choice((40, 999, 9999))))
-        case "date":
-            return f"{rng.randint(1, 28)} {rng.choice(_lists()['month'])}"
-        case "time":
-            return f"{rng.randint(1, 12)}:{rng.choice('012345')}{rng.choice('05')}"
-        case "version":
-            return f"{rng.randint(0, 9)}.{rng.randint(0, 30)}"
-        case _:
-            word = rng.choice(entities("word", split)).lower()
-            return f"{word}{rng.randint(1, 99)}.{rng.choice(('txt', 'csv', 'pdf', 'py', 'log'))}"
+def _date(rng: Random) -> str:
+    return f"{rng.randint(1, 28)} {rng.choice(_lists()['month'])}"
+
+
+def _file(rng: Random, split: Split) -> str:
+    word = rng.choice(entities("word", split)).lower()
+    return f"{word}{rng.randint(1, 99)}.{rng.choice(('txt', 'csv', 'pdf', 'py', 'log'))}"
+
+
+# kinds without a list, by how a text is drawn that may be of any side
+COMPOSED: dict[str, Callable[[Random, Split], str]] = {
+    "code4": lambda rng, _: "".join(rng.choices(CODE, k=4)),
+    "code6": lambda rng, _: "".join(rng.choices(CODE, k=6)),
+    "pin": lambda rng, _: "".join(rng.choices(digits, k=4)),
+    "number": lambda rng, _: str(rng.randint(2, rng.choice((40, 999, 9999)))),
+    "date": lambda rng, _: _date(rng),
+    "time": lambda rng, _: f"{rng.randint(1, 12)}:{rng.choice('012345')}{rng.choice('05')}",
+    "version": lambda rng, _: f"{rng.randint(0, 9)}.{rng.randint(0, 30)}",
+    "file": _file,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.plots import PLOTS, never_said
 from sleepmem.train.dialogues.world import Probe, Statement, World
 from sleepmem.types import Role
+
+REPLIED = 0.9  # share of the statements that get a reply
 
 
 class Line(NamedTuple):
@@ -49,9 +52,10 @@ class Load(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A probe, and the episode (from 0) in which the last statement was told that it rests on.
+    """A probe of a life.
 
-    -1 if it was never told.
+    Attributes:
+        episode: in which the last statement was told that it rests on, from 0; -1 if never told.
     """
 
     probe: Probe
@@ -78,8 +82,9 @@ def draw_life(
     world = draw_world(rng, split, load, pieces)
     order = _interleaved(rng, world.statements)
     bounds = [0, *cuts, len(order)]
-    episodes, told_in = [], {}
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    episodes: list[list[Line]] = []
+    told_in: dict[int, int] = {}  # last episode of each plot
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         episodes.append(_lines(rng, split, order[start:stop], load.chatter))
         told_in |= {statement.plot: number for statement in order[start:stop]}
     asked = [
@@ -97,7 +102,11 @@ def draw_cuts(rng: Random, load: Load) -> list[int]:
 
 
 def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()) -> World:
-    """Draw `n_statements` statements of the kinds, and questions on all of them."""
+    """Draw `n_statements` statements of the kinds, and questions on all of them.
+
+    Args:
+        pieces: see `World`.
+    """
     among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
     world = World(rng, split, [], among, load.sentences, pieces, load.in_pieces)
     world.names = [world.entity("person") for _ in range(load.n_people)]
@@ -106,6 +115,7 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
         [plot] = rng.choices(fitting, [plot.weight for plot in fitting])
         plot.tell(world)
         world.n_plots += 1
+    # so many that they are the asked share of all probes; the fraction is left to chance
     n_unknown = round(load.abstain / (1 - load.abstain) * len(world.probes) + rng.random() - 0.5)
     for _ in range(n_unknown):
         never_said(world)
@@ -114,6 +124,7 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
 
 def _interleaved(rng: Random, statements: Sequence[Statement]) -> list[Statement]:
     """Shuffle the plots into each other; statements of one plot keep their order."""
+    # whose turn it is, shuffled; each turn tells the oldest statement that the plot has left
     plots = [statement.plot for statement in statements]
     rng.shuffle(plots)
     remaining: dict[int, list[Statement]] = {}
@@ -128,7 +139,7 @@ def _lines(
     lines: list[Line] = []
     for statement in statements:
         lines.append(Line(Role.TOOL if statement.by_tool else Role.USER, statement.text))
-        if rng.random() < 0.9:
+        if rng.random() < REPLIED:
             lines.append(Line(Role.ASSISTANT, reply(rng)))
         if rng.random() < chatter:
             lines += _chat(rng, split)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import relations
+from sleepmem.train.dialogues import relations, wordings
 from sleepmem.train.dialogues.entities import draw
-from sleepmem.train.dialogues.relations import Relation
-from sleepmem.train.dialogues.speech import Subject, answered, applied
-from sleepmem.train.dialogues.wordings import sides
+from sleepmem.train.dialogues.speech import SELF, Subject, answered, applied
 from sleepmem.train.dialogues.world import World
+
+KINDS = (
+    *("single", "changed", "code", "two_hop", "three_hop", "several", "list", "order"),
+    *("preference", "interference", "repeated", "tool", "project", "abstain"),
+)  # of probes; answers are counted by the place in here
 
 
 def single(world: World) -> None:
@@ -85,87 +88,45 @@ def _hops(world: World, kind: str, n_relatives: int) -> None:
     chain = [world.fact(relations.PEOPLE)]
     for _ in range(n_relatives - 1):
         chain.append(world.fact(relations.PEOPLE, Subject(chain[-1].value)))
-    plain = tuple(r for r in world.relations if r.value != "person")
+    plain = tuple(relation for relation in world.relations if relation.value != "person")
     last = world.fact(plain or relations.HABITS, Subject(chain[-1].value))
     relative = chain[0].subject
     for link in chain:
         relative = relative.relative(link.relation)
-        world.say_of(relative, last.relation)
+        world.say_of(relative, last.relation)  # so that no other plot tells it of "my sister"
     facts = [*chain, last]
     for fact in world.rng.sample(facts, len(facts)):
         world.tell(fact)
     world.ask(kind, relative, last.relation, last.value)
-    fact = world.rng.choice(facts)
-    world.ask("single", *fact)
-
-
-LISTS = tuple(Relation(noun, "item") for noun in ("shopping list", "packing list", "wish list"))
-ADD = sides(
-    "Put {V} on {P} {R}.\nAdd {V} to {P} {R}.\n{V} should be on {P} {R}.",
-    "Please put {V} on {P} {R}.",
-    "Please add {V} to {P} {R}.",
-)
-ASK_LIST = sides(
-    "What is on {P} {R}?\nTell me what is on {P} {R}.\nWhat did I put on {P} {R}?",
-    "What should be on {P} {R}?",
-    "Can you tell me what is on {P} {R}?",
-)
-ASK_COUNT = sides(
-    "How many things are on {P} {R}?\nHow long is {P} {R}?",
-    "Tell me how many things are on {P} {R}.",
-    "Do you know how many things are on {P} {R}?",
-)
+    world.ask("single", *world.rng.choice(facts))
 
 
 def listed(world: World) -> None:
     """Things put on a list one by one: all of them in order, and how many."""
-    fact = world.fact(LISTS)
+    fact = world.fact(relations.LISTS)
     values: list[str] = []
     for _ in range(world.rng.randint(1, 4)):
         while fact.value in values:
             fact = world.other(fact)
         values.append(fact.value)
-        world.tell_as(ADD, fact)
+        world.tell_as(wordings.ADD, fact)
     if world.rng.random() < 0.5:
-        world.probe("list", world.worded(ASK_LIST, fact), answered(", ".join(values)))
+        world.probe("list", world.worded(wordings.ASK_LIST, fact), answered(", ".join(values)))
     else:
-        world.probe("list", world.worded(ASK_COUNT, fact), answered(str(len(values))))
-
-
-DEEDS = (
-    Relation("call", "person", past="called"),
-    Relation("meet", "person", past="met"),
-    Relation("visit", "person", past="visited"),
-    Relation("thank", "person", past="thanked"),
-)
-DEED = sides(
-    "{N} {D} {V}.\nToday {N} {D} {V}.\n{N} {D} {V} in the end.\nYes, {N} {D} {V}.",
-    "By the way, {N} {D} {V}.",
-    "Today, by the way, {N} {D} {V}.",
-)
-ASK_FIRST = sides(
-    "Who did {N} {R} first?\nDo you know who {N} {D} first?",
-    "Tell me who {N} {D} first.",
-    "Can you tell me who {N} {D} first?",
-)
-ASK_LAST = sides(
-    "Who did {N} {R} last?\nDo you know who {N} {D} last?",
-    "Tell me who {N} {D} last.",
-    "Can you tell me who {N} {D} last?",
-)
+        world.probe("list", world.worded(wordings.ASK_COUNT, fact), answered(str(len(values))))
 
 
 def order(world: World) -> None:
     """The same done with two or three people: with whom first, with whom last."""
-    fact = first = world.fact(DEEDS)
-    world.tell_as(DEED, fact)
+    fact = first = world.fact(relations.DEEDS)
+    world.tell_as(wordings.DEED, fact)
     for _ in range(world.rng.choice((1, 1, 2))):
         fact = world.other(fact)
-        world.tell_as(DEED, fact)
+        world.tell_as(wordings.DEED, fact)
     if world.rng.random() < 0.5:
-        world.probe("order", world.worded(ASK_FIRST, fact), answered(first.value))
+        world.probe("order", world.worded(wordings.ASK_FIRST, fact), answered(first.value))
     else:
-        world.probe("order", world.worded(ASK_LAST, fact), answered(fact.value))
+        world.probe("order", world.worded(wordings.ASK_LAST, fact), answered(fact.value))
 
 
 def tool(world: World) -> None:
@@ -186,18 +147,15 @@ def project(world: World) -> None:
         world.ask("project", *fact)
 
 
-def never_said(world: World) -> bool:
-    """Ask of somebody what was told of others only; false if there is no such thing."""
+def never_said(world: World) -> None:
+    """Ask of somebody what was told of others only, if there is such a thing."""
     nouns = {noun for _, noun in world.said}
     told = [relation for relation in relations.OF_PEOPLE if relation.noun in nouns]
-    people = [Subject(name) for name in ("", *world.names)]
-    spoken_of = [person for person in people if any(s == person.name for s, _ in world.said)]
-    pairs = [(p, r) for p in spoken_of for r in told if (p.name, r.noun) not in world.said]
-    if not pairs:
-        return False
-    subject, relation = world.rng.choice(pairs)
-    world.ask_unknown(subject, relation)
-    return True
+    told_of = {name for name, _ in world.said}
+    people = [Subject(name) for name in (SELF.name, *world.names) if name in told_of]
+    pairs = [(p, r) for p in people for r in told if (p.name, r.noun) not in world.said]
+    if pairs:
+        world.ask_unknown(*world.rng.choice(pairs))
 
 
 class Plot(NamedTuple):
@@ -228,7 +186,3 @@ PLOTS = {
     "tool": Plot(tool, 1, 1),
     "project": Plot(project, 1, 2),
 }
-KINDS = (
-    "single", "changed", "code", "two_hop", "three_hop", "several", "list", "order",
-    "preference", "interference", "repeated", "tool", "project", "abstain",
-)  # fmt: skip

@@ -1,7 +1,6 @@
 """What can be said of whom: relations, the kind of their values, and wordings of their own.
 
-A relation's own wordings have the slots of `wordings` and two more: {N} the subject by itself
-("Maria", "I", "my sister"), and [a|b], the verb for another person or for oneself.
+Wordings have the slots that `wordings` lists.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ class Relation(NamedTuple):
     past: str = ""
 
 
-PEOPLE = tuple(
-    Relation(noun, "person")
-    for noun in "sister brother boss neighbour doctor teacher friend landlord dentist cousin".split()
-)
+KNOWN_PEOPLE = "sister brother boss neighbour doctor teacher friend landlord dentist cousin"
+
+PEOPLE = tuple(Relation(noun, "person") for noun in KNOWN_PEOPLE.split())
 
 FAVOURITES = (
     Relation(
@@ -107,20 +105,30 @@ HABITS = (
             "Which name does {P} dog have?",
         ),
     ),
-    Relation("cat", "pet", sides("{N} [has|have] a cat named {V}.", "{N} [has|have] a cat called {V}.",
-                                 "the name of {P} cat is {V}."),
-             sides("What is the name of {P} cat?", "What is {P} cat named?",
-                   "What cat [does|do] {N} have?")),
+    Relation(
+        "cat",
+        "pet",
+        sides(
+            "{N} [has|have] a cat named {V}.",
+            "{N} [has|have] a cat called {V}.",
+            "the name of {P} cat is {V}.",
+        ),
+        sides(
+            "What is the name of {P} cat?", "What is {P} cat named?", "What cat [does|do] {N} have?"
+        ),
+    ),
     Relation(
         "city",
         "place",
         sides(
-            "{N} [lives|live] in {V}.\n{N} [has|have] moved to {V}.\nthe place where {N} [lives|live] is {V}.",
+            "{N} [lives|live] in {V}.\n{N} [has|have] moved to {V}.\n"
+            "the place where {N} [lives|live] is {V}.",
             "{N} [lives|live] in the city of {V}.",
             "the city where {N} [lives|live] is {V}.",
         ),
         sides(
-            "Where [does|do] {N} live?\nWhich city [does|do] {N} live in?\nIn which place [does|do] {N} live?",
+            "Where [does|do] {N} live?\nWhich city [does|do] {N} live in?\n"
+            "In which place [does|do] {N} live?",
             "Do you know where {N} [lives|live]?",
             "Can you tell me where {N} [lives|live]?",
         ),
@@ -156,31 +164,45 @@ HABITS = (
     Relation(
         "instrument",
         "instrument",
-        sides("{N} [plays|play] the {V}.", "{N} [likes|like] to play the {V}.",
-              "{N} always [plays|play] the {V}."),
-        sides("Which instrument [does|do] {N} play?", "What [does|do] {N} play?",
-              "Tell me which instrument {N} [plays|play]."),
+        sides(
+            "{N} [plays|play] the {V}.",
+            "{N} [likes|like] to play the {V}.",
+            "{N} always [plays|play] the {V}.",
+        ),
+        sides(
+            "Which instrument [does|do] {N} play?",
+            "What [does|do] {N} play?",
+            "Tell me which instrument {N} [plays|play].",
+        ),
     ),
     Relation(
         "language",
         "language",
-        sides("{N} [speaks|speak] {V} at home.", "at home {N} [speaks|speak] {V}.",
-              "the language {N} [speaks|speak] is {V}."),
-        sides("Which language [does|do] {N} speak?", "What [does|do] {N} speak at home?",
-              "Which language [does|do] {N} speak at home?"),
+        sides(
+            "{N} [speaks|speak] {V} at home.",
+            "at home {N} [speaks|speak] {V}.",
+            "the language {N} [speaks|speak] is {V}.",
+        ),
+        sides(
+            "Which language [does|do] {N} speak?",
+            "What [does|do] {N} speak at home?",
+            "Which language [does|do] {N} speak at home?",
+        ),
     ),
     Relation(
         "birthday",
         "date",
-        sides("{N} was born on {V}.", "the day {N} was born is {V}.",
-              "{P} birthday is on {V}."),
-        sides("When was {N} born?\nWhen is {P} birthday?", "On which day was {N} born?",
-              "Tell me when {P} birthday is."),
+        sides("{N} was born on {V}.", "the day {N} was born is {V}.", "{P} birthday is on {V}."),
+        sides(
+            "When was {N} born?\nWhen is {P} birthday?",
+            "On which day was {N} born?",
+            "Tell me when {P} birthday is.",
+        ),
     ),
     Relation("street", "surname"),
     Relation("school", "surname"),
     Relation("home town", "place"),
-)  # fmt: skip
+)
 
 CODES = (
     Relation("locker code", "code4"),
@@ -220,3 +242,18 @@ OF_TOOLS = (
     Relation("date", "date"),
     Relation("hash", "code6"),
 )
+
+LISTS = (
+    Relation("shopping list", "item"),
+    Relation("packing list", "item"),
+    Relation("wish list", "item"),
+)
+
+DEEDS = (
+    Relation("call", "person", past="called"),
+    Relation("meet", "person", past="met"),
+    Relation("visit", "person", past="visited"),
+    Relation("thank", "person", past="thanked"),
+)
+
+EVERY = (*OF_PEOPLE, *OF_PROJECTS, *OF_TOOLS, *LISTS, *DEEDS)

@@ -6,13 +6,13 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.entities import VOWELS, Split
 from sleepmem.train.dialogues.relations import Relation
-from sleepmem.train.dialogues.wordings import ASK, ASK_WHO, CHANGE, LOG, TELL
+from sleepmem.train.dialogues.wordings import ASK, ASK_WHO, CHANGE, LOG, SLOT, TELL, VERB
 
 UNKNOWN = "I don't know."
 OWN_WORDING = 0.5  # share of a relation's own wordings where it has some
-_VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+OBJECT = re.compile(r"\b(for|with|of|bring) \{N\}")  # where oneself is "me", not "I"
 
 
 class Subject(NamedTuple):
@@ -93,13 +93,17 @@ def answered(value: str) -> str:
 
 
 def worded(wording: str, subject: Subject, relation: Relation, value: str = "") -> str:
-    """Fill the slots of a wording; see `wordings` and `relations`."""
+    """Fill the slots of a wording; see `wordings`."""
     is_self = not subject.name
-    text = _VERB.sub(r"\2" if is_self else r"\1", wording)
-    text = text.replace("{P}", subject.possessor).replace("{R}", relation.noun)
-    text = text.replace("{D}", relation.past)
-    text = text.replace("{A}", "an" if value[:1].lower() in tuple("aeiou") else "a")
-    text = text.replace("for {N}", "for me").replace("with {N}", "with me") if is_self else text
-    text = text.replace("of {N}", "of me").replace("bring {N}", "bring me") if is_self else text
-    text = text.replace("{N}", subject.itself).replace("{V}", value)
+    text = VERB.sub(r"\2" if is_self else r"\1", wording)
+    text = OBJECT.sub(r"\1 me", text) if is_self else text
+    filling = {
+        "{P}": subject.possessor,
+        "{N}": subject.itself,
+        "{R}": relation.noun,
+        "{D}": relation.past,
+        "{A}": "an" if value.lower().startswith(tuple(VOWELS)) else "a",
+        "{V}": value,
+    }
+    text = SLOT.sub(lambda slot: filling[slot[0]], text)
     return text[0].upper() + text[1:]

@@ -1,12 +1,26 @@
-"""Wordings that fit any relation, by side of the split. A side's wordings are on no other side.
+"""How facts are told and asked for, by side of the split. A side's wordings are on no other side.
 
-Slots: {P} possessor ("Maria's", "my", "my sister's"), {R} what is said of it ("dog"), {V} its value.
-Held-out wordings use words that training reads elsewhere; it is their order that is new.
+Held-out wordings use words that training reads elsewhere; it is their order that is new. These
+tables fit any relation; `relations` has more that fit only one.
+
+Slots of a wording:
+
+    {P}    possessor: "Maria's", "my", "my sister's"
+    {N}    the subject by itself: "Maria", "I", "my sister"
+    {R}    what is said of it: "dog"
+    {V}    its value, and {A} the article that fits it
+    {D}    the past of a deed: "called"
+    [a|b]  the verb for another person or for oneself
 """
 
 from __future__ import annotations
 
+import re
+
 from sleepmem.train.dialogues.entities import Split
+
+SLOT = re.compile(r"\{[A-Z]\}")
+VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 
 Sides = dict[Split, tuple[str, ...]]
 
@@ -136,6 +150,7 @@ Do you remember who {P} {R} is?
 """,
 )
 
+# what tools print
 LOG = sides(
     train="""
 {N} {R}={V}
@@ -152,4 +167,91 @@ read {N} -> {R}={V}
 [{N}] {R}: {V}
 {N} {R} set to {V}
 """,
-)  # what tools print
+)
+
+ADD = sides(
+    train="""
+Put {V} on {P} {R}.
+Add {V} to {P} {R}.
+{V} should be on {P} {R}.
+""",
+    validation="""
+Please put {V} on {P} {R}.
+""",
+    test="""
+Please add {V} to {P} {R}.
+""",
+)
+
+ASK_LIST = sides(
+    train="""
+What is on {P} {R}?
+Tell me what is on {P} {R}.
+What did I put on {P} {R}?
+""",
+    validation="""
+What should be on {P} {R}?
+""",
+    test="""
+Can you tell me what is on {P} {R}?
+""",
+)
+
+ASK_COUNT = sides(
+    train="""
+How many things are on {P} {R}?
+How long is {P} {R}?
+""",
+    validation="""
+Tell me how many things are on {P} {R}.
+""",
+    test="""
+Do you know how many things are on {P} {R}?
+""",
+)
+
+DEED = sides(
+    train="""
+{N} {D} {V}.
+Today {N} {D} {V}.
+{N} {D} {V} in the end.
+Yes, {N} {D} {V}.
+""",
+    validation="""
+By the way, {N} {D} {V}.
+""",
+    test="""
+Today, by the way, {N} {D} {V}.
+""",
+)
+
+ASK_FIRST = sides(
+    train="""
+Who did {N} {R} first?
+Do you know who {N} {D} first?
+""",
+    validation="""
+Tell me who {N} {D} first.
+""",
+    test="""
+Can you tell me who {N} {D} first?
+""",
+)
+
+ASK_LAST = sides(
+    train="""
+Who did {N} {R} last?
+Do you know who {N} {D} last?
+""",
+    validation="""
+Tell me who {N} {D} last.
+""",
+    test="""
+Can you tell me who {N} {D} last?
+""",
+)
+
+TABLES = (
+    *(TELL, CHANGE, ASK, ASK_WHO, LOG),
+    *(ADD, ASK_LIST, ASK_COUNT, DEED, ASK_FIRST, ASK_LAST),
+)

@@ -23,6 +23,9 @@ from sleepmem.train.dialogues.speech import (
 )
 from sleepmem.train.dialogues.wordings import Sides
 
+OF_SELF = 0.25  # share of the facts that are about who speaks
+NEWCOMERS = 0.2  # chance that a person is added when all was said that was drawn
+
 
 class Statement(NamedTuple):
     """Something told.
@@ -54,12 +57,18 @@ class Probe(NamedTuple):
 class World:
     """What has been said so far in a life, and with which words.
 
+    Plots draw their facts here and tell and ask them, all with one `rng`.
+
     Attributes:
+        split: the side that wordings and entities are of.
         names: people that facts are about, beside who speaks.
         relations: that people have.
         sentences: share of whole sentences; the rest is shorthand.
         pieces: what names and values are drawn from for a start, each a single token.
         in_pieces: share of names and values that are.
+        statements, probes: so far, plot by plot.
+        said: (subject, noun) of which something is known.
+        n_plots: that are told; the number of the one being told.
     """
 
     rng: Random
@@ -71,16 +80,14 @@ class World:
     in_pieces: float = 0.0
     statements: list[Statement] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
-    said: set[tuple[str, str]] = field(default_factory=set)  # (subject, noun)
+    said: set[tuple[str, str]] = field(default_factory=set)
     n_plots: int = 0
 
     def subject(self) -> Subject:
-        if self.rng.random() < 0.25:
+        """Draw who a fact is about."""
+        if self.rng.random() < OF_SELF:
             return SELF
         return Subject(self.rng.choice(self.names))
-
-    def value(self, relation: Relation) -> str:
-        return self.entity(relation.value)
 
     def entity(self, kind: str) -> str:
         """Draw an entity, or a piece of one for a start."""
@@ -91,15 +98,20 @@ class World:
     def fact(
         self, among: tuple[Relation, ...] | None = None, subject: Subject | None = None
     ) -> Fact:
-        """Draw a fact about which nothing was said, and note that it is now."""
+        """Draw a fact of which nothing was said, and note that it is now.
+
+        Args:
+            among: relations to choose from; those of the world by default.
+            subject: whom it is about; anybody by default.
+        """
         while True:
             who = self.subject() if subject is None else subject
             relation = self.rng.choice(among or self.relations)
             if self.say_of(who, relation):
-                return Fact(who, relation, self.value(relation))
+                return Fact(who, relation, self.entity(relation.value))
             if subject is not None:
                 among = tuple(r for r in among or self.relations if r is not relation)
-            elif self.rng.random() < 0.2:
+            elif self.rng.random() < NEWCOMERS:
                 self.names.append(self.entity("person"))
 
     def say_of(self, subject: Subject, relation: Relation) -> bool:
@@ -112,28 +124,33 @@ class World:
     def other(self, fact: Fact) -> Fact:
         """Return the fact with another value."""
         while True:
-            value = self.value(fact.relation)
+            value = self.entity(fact.relation.value)
             if value != fact.value:
                 return fact._replace(value=value)
 
     def tell(self, fact: Fact, *, is_change: bool = False) -> None:
+        """Tell a fact, in a whole sentence or in shorthand."""
         text = told(self.rng, self.split, fact, is_change=is_change)
         if self.rng.random() >= self.sentences:
             text = shorthand(fact)
         self.statements.append(Statement(text, self.n_plots, fact.subject.is_tool))
 
     def tell_as(self, wordings: Sides, fact: Fact) -> None:
+        """Tell a fact in a wording out of a table."""
         self.statements.append(Statement(self.worded(wordings, fact), self.n_plots))
 
     def worded(self, wordings: Sides, fact: Fact) -> str:
+        """Return a fact, or a question for it, in a wording out of a table."""
         return worded(self.rng.choice(wordings[self.split]), *fact)
 
     def question(self, subject: Subject, relation: Relation) -> str:
+        """Return a question for a value, in a whole sentence or in shorthand."""
         if self.rng.random() >= self.sentences:
             return asked_short(subject, relation)
         return asked(self.rng, self.split, subject, relation)
 
     def ask(self, kind: str, subject: Subject, relation: Relation, value: str) -> None:
+        """Ask for a value that the plot being told has told."""
         self.probe(kind, self.question(subject, relation), answered(value))
 
     def ask_unknown(self, subject: Subject, relation: Relation) -> None:
@@ -141,4 +158,5 @@ class World:
         self.probes.append(Probe("abstain", self.question(subject, relation), UNKNOWN, None))
 
     def probe(self, kind: str, question: str, answer: str) -> None:
+        """Ask something of the plot being told."""
         self.probes.append(Probe(kind, question, answer, self.n_plots))

@@ -45,6 +45,7 @@ def run_benchmark(name: str, model: str, seed: int, report: Report) -> list[Row]
 
 
 BENCHMARKS = {
+    "memory": "sleepmem.bench.memory.suite:memory",
     "recall": "sleepmem.bench.recall:recall",
     "wake": "sleepmem.bench.wake:wake",
 }

@@ -54,6 +54,18 @@ def recall(terminal: Terminal, seed: int) -> None:
 
 
 @bench.command()
+@seed_option
+@common
+@pass_terminal
+def memory(terminal: Terminal, seed: int) -> None:
+    """What is remembered: by kind, sleeps ago, load and passes, beside what it is compared with?
+
+    Stored checkpoints answer questions on lives whose wordings and entities training never saw.
+    """
+    _measure(terminal, "memory", seed)
+
+
+@bench.command()
 @click.option("--study", type=click.Choice(STUDIES), default="depo", show_default=True)
 @click.option("--scale", type=click.Choice(SCALES), default="laptop", show_default=True,
               help="paper needs a GPU, else it is shortened; smoke is always.")  # fmt: skip

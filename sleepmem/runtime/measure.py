@@ -30,16 +30,16 @@ async def measure(
     ids = scored_ids(told, limit)
     if len(ids) < 2:
         return None
-    first = await run(_loss, lm, parent, ids)
-    again = await run(_loss, lm, child, ids)
-    cached = await run(_loss_cached, lm, parent, ids)
+    first = await run(loss_from, lm, parent, ids)
+    again = await run(loss_from, lm, child, ids)
+    cached = await run(loss_cached, lm, parent, ids)
     rises = []
     for episode in earlier:
         messages = await parts.log.messages_between(episode.thread_id, episode.start, episode.stop)
         old_ids = scored_ids(messages, limit)
         if len(old_ids) > 1:
-            before = await run(_loss, lm, parent, old_ids)
-            rises.append(await run(_loss, lm, child, old_ids) - before)
+            before = await run(loss_from, lm, parent, old_ids)
+            rises.append(await run(loss_from, lm, child, old_ids) - before)
     return Measures(
         first=first, again=again, cached=cached, interference=_mean(rises) if rises else None
     )
@@ -58,12 +58,14 @@ def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
     return [token_id for ids in reversed(chosen) for token_id in ids]
 
 
-def _loss(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+def loss_from(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+    """Return the loss of reading ids awake, nats per token."""
     # position 0 of a fresh state has no loss
     return _mean(lm.loss(lm.wake(weights), ids)[1:])
 
 
-def _loss_cached(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+def loss_cached(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+    """Return the loss of reading ids a second time, after a first, nats per token."""
     state = lm.wake(weights)
     lm.read(state, ids)
     return _mean(lm.loss(state, ids)[1:])

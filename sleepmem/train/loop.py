@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
-from sleepmem.train.objective import Reading, Score, score
+from sleepmem.train.objective import Reading, Score, When, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
@@ -142,8 +142,9 @@ def _advance(progress: Progress, accuracy: float, settings: TrainSettings, n_sta
 
 def draw_reading(rng: Random, n_windows: int) -> Reading:
     """Draw which window is read awake with loss, and when; see `TrainSettings.speech`."""
-    when = rng.choices(("first", "again", "cached"), (8, 1, 1))
-    return Reading(rng.randrange(n_windows), when[0])
+    times: tuple[When, ...] = ("first", "again", "cached")
+    [when] = rng.choices(times, (8, 1, 1))
+    return Reading(rng.randrange(n_windows), when)
 
 
 def _scored(

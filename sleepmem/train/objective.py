@@ -42,6 +42,9 @@ class Score:
         return float(self.right.float().mean())
 
 
+When = Literal["first", "again", "cached"]
+
+
 class Reading(NamedTuple):
     """One window that is read awake with loss on every token, so that the model also speaks.
 
@@ -53,7 +56,7 @@ class Reading(NamedTuple):
     """
 
     window: int
-    when: Literal["first", "again", "cached"]
+    when: When
 
 
 def score(

@@ -85,8 +85,11 @@ def _run(
 
 
 def _check_livable(settings: TrainSettings, task: Task) -> None:
-    """Refuse a model of a task that talks if no agent could live with it."""
-    if not isinstance(task, TalkTask):
+    """Refuse a model of a task that talks if no agent could live with it.
+
+    One that evicts nothing never sleeps: it is a control, and nobody takes it for more.
+    """
+    if not isinstance(task, TalkTask) or not settings.loop.evict:
         return
     if "G" not in settings.layers:
         problem = f"layers {settings.layers} have no fast weights to sleep into"

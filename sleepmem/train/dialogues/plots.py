@@ -172,9 +172,9 @@ class Plot(NamedTuple):
 
 
 PLOTS = {
-    "single": Plot(single, 4, 1),
-    "code": Plot(code, 2, 1),
-    "changed": Plot(changed, 3, 3),
+    "single": Plot(single, 6, 1),
+    "code": Plot(code, 3, 1),
+    "changed": Plot(changed, 4, 3),
     "several": Plot(several, 1, 4),
     "interference": Plot(interference, 1, 4),
     "preference": Plot(preference, 2, 1),

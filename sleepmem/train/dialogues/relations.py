@@ -36,12 +36,26 @@ FAVOURITES = (
         "favourite drink",
         "drink",
         sides(
-            "{N} [likes|like] to drink {V}.\n{N} always [drinks|drink] {V}.",
+            """
+{N} [likes|like] to drink {V}.
+{N} always [drinks|drink] {V}.
+as for drink, {V} is what {N} [likes|like] best.
+the drink {N} [likes|like] best is {V}.
+When it comes to drink, {N} always [has|have] {V}.
+the best drink for {N} is {V}.
+""",
             "{N} [loves|love] to drink {V}.",
             "Most of all {N} [likes|like] to drink {V}.",
         ),
         sides(
-            "What should I bring {N} to drink?\nOrder a drink for {N}.\nWhat [does|do] {N} drink?",
+            """
+What should I bring {N} to drink?
+Order a drink for {N}.
+What [does|do] {N} drink?
+Which drink [does|do] {N} like best?
+Which drink should I order for {N}?
+Bring {N} something to drink.
+""",
             "Bring a drink for {N}.",
             "What would {N} like to drink?",
         ),
@@ -50,12 +64,26 @@ FAVOURITES = (
         "favourite food",
         "food",
         sides(
-            "{N} [likes|like] to eat {V}.\n{N} [loves|love] to eat {V} most of all.",
+            """
+{N} [likes|like] to eat {V}.
+{N} [loves|love] to eat {V} most of all.
+for dinner {N} always [likes|like] {V}.
+the food {N} [likes|like] best is {V}.
+as for food, {V} is what {N} [likes|like] best.
+the best food for {N} is {V}.
+""",
             "{N} always [likes|like] to eat {V}.",
             "Most of all {N} [loves|love] to eat {V}.",
         ),
         sides(
-            "What should I cook for {N}?\nOrder dinner for {N}.\nWhat [does|do] {N} like to eat?",
+            """
+What should I cook for {N}?
+Order dinner for {N}.
+What [does|do] {N} like to eat?
+Which food [does|do] {N} like best?
+What should I bring {N} to eat?
+Which food should I order for {N}?
+""",
             "What should I order for {N} to eat?",
             "What would {N} like for dinner?",
         ),
@@ -64,12 +92,22 @@ FAVOURITES = (
         "favourite colour",
         "colour",
         sides(
-            "{N} [likes|like] the colour {V} best.\nthe colour {N} [loves|love] most is {V}.",
+            """
+{N} [likes|like] the colour {V} best.
+the colour {N} [loves|love] most is {V}.
+as for colour, {V} is what {N} [likes|like] best.
+the best colour for {N} is {V}.
+""",
             "{N} [loves|love] the colour {V}.",
             "the colour {N} [likes|like] best is {V}.",
         ),
         sides(
-            "Which colour should I paint the room of {N}?\nChoose a colour for {N}.",
+            """
+Which colour should I paint the room of {N}?
+Choose a colour for {N}.
+Which colour [does|do] {N} like best?
+I have to choose a colour for {N}, which one?
+""",
             "Which colour would {N} like?",
             "Which colour should I choose for {N}?",
         ),
@@ -78,12 +116,22 @@ FAVOURITES = (
         "hobby",
         "hobby",
         sides(
-            "{N} [enjoys|enjoy] {V}.\nin the evening {N} [goes|go] to {V}.",
+            """
+{N} [enjoys|enjoy] {V}.
+in the evening {N} [goes|go] to {V}.
+as for hobby, {V} is what {N} [likes|like] best.
+the best hobby for {N} is {V}.
+""",
             "{N} [loves|love] {V}.",
             "in the evening {N} [enjoys|enjoy] {V}.",
         ),
         sides(
-            "What [does|do] {N} enjoy?\nWhat should I do with {N} in the evening?",
+            """
+What [does|do] {N} enjoy?
+What should I do with {N} in the evening?
+Which hobby [does|do] {N} have?
+What [does|do] {N} like to do?
+""",
             "What would {N} enjoy?",
             "What [does|do] {N} enjoy in the evening?",
         ),

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from sleepmem.bench import Report, Row
+from sleepmem.bench.figures import Curve, check_drawable, draw, over_seeds
 from sleepmem.bench.paper.arms import Arm
 from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure, runs_of
-from sleepmem.bench.paper.figures import Curve, check_drawable, draw
 from sleepmem.bench.paper.report import depo_claims, rows_of, table_of
 from sleepmem.bench.paper.scales import arms_of
 from sleepmem.bench.paper.training import train_arms
@@ -172,7 +172,8 @@ def _draw(
             if runs:
                 is_one = len(arm.settings.passes) == 1
                 label = arm.says if is_one else f"{arm.says}: N={passes}"
-                curve = {float(d): [run.accuracy(d) for run in runs] for d in sorted(runs[0].asked)}
+                depths = sorted(runs[0].asked)
+                curve = {float(d): over_seeds([run.accuracy(d) for run in runs]) for d in depths}
                 (dedicated if arm.is_dedicated or not is_one else others)[label] = curve
     panels = [("By passes in sleep", dedicated), ("Controls", others)]
     panels = [panel for panel in panels if panel[1]]
@@ -182,9 +183,9 @@ def _draw(
     folder, name = request.out / "figures", request.name
     return [
         *draw(folder / name, panels, x=record["depth_is"],
-              guessing={depth: [base[depth]] for depth in sorted(base)}),
+              guessing={depth: base[depth] for depth in sorted(base)}),
         *draw(folder / f"{name}-learning", [("Deepest questions", learned)], x="training step",
-              guessing={step: [base[max(base)]] for step in (steps[:1] + steps[-1:])}),
+              guessing={step: base[max(base)] for step in (steps[:1] + steps[-1:])}),
     ]  # fmt: skip
 
 
@@ -198,4 +199,7 @@ def _learned(arms: Sequence[Arm], record: dict[str, Any]) -> dict[str, Curve]:
             if depths:
                 line = learned.setdefault(says[run["arm"]], {})
                 line.setdefault(point["step"], []).append(point[f"depth_{max(depths)}"])
-    return dict(learned)
+    return {
+        label: {step: over_seeds(values) for step, values in line.items()}
+        for label, line in learned.items()
+    }

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from sleepmem.bench.paper import figures, ship
+from sleepmem.bench import figures
+from sleepmem.bench.paper import ship
 from sleepmem.bench.paper import study as studies
 from sleepmem.bench.paper.arms import STUDIES, Arm, depo, elastic
 from sleepmem.bench.paper.evaluate import Measured, commonest, load_arm, measure
@@ -194,8 +195,10 @@ def test_every_line_of_a_picture_is_drawn_and_differs(
         draw_line(axes, label, curve, *how)
 
     monkeypatch.setattr(figures, "_line", drawn)
-    curves = {f"arm {n}": {1.0: [0.5], 2.0: [0.25]} for n in range(20)}
-    figures.draw(tmp_path / "many", [("All", curves)], x="hops", guessing={1.0: [0.1]})
+    curves = {
+        f"arm {n}": {at: figures.over_seeds([0.5, 0.25]) for at in (1.0, 2.0)} for n in range(20)
+    }
+    figures.draw(tmp_path / "many", [("All", curves)], x="hops", guessing={1.0: 0.1})
     assert len(strokes) == len(set(strokes)) == 20
 
 

@@ -66,6 +66,8 @@ def _setting(
 @_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
 @_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
           help="Open a stage when the one before is learned, or evenly.")  # fmt: skip
+@_setting(click.FloatRange(0, 1, min_open=True), "--gate", default=0.85,
+          help="Accuracy that opens the next stage, if gated.")  # fmt: skip
 @_setting(click.FloatRange(0), "--speech", default=0.0,
           help="Weight of the loss on every token of a window, read awake.")  # fmt: skip
 @_setting(click.IntRange(1), "--backward", default=None,

@@ -44,6 +44,8 @@ REMARKS = (
     "It is {A} outside.",
     "Somebody said something about {W}.",
     "Let me think.",
+    "I am just back from work.",
+    "At last the week is over.",
     "That was fun.",
 )
 WEATHER = ("nice", "cold", "warm", "grey", "lovely", "terrible")
@@ -55,7 +57,7 @@ SYSTEM = (
     "Answer briefly.",
     "You are an agent. Be short and exact.",
     "You help with everyday things. Say so if you do not know.",
-    "Today is {W} day. You are a friendly assistant.",
+    "You are a friendly assistant who remembers what was said.",
 )
 
 

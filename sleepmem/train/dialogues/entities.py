@@ -8,6 +8,7 @@ Training also draws words that nobody knows: what a value is must be copied, it 
 from __future__ import annotations
 
 import json
+from calendar import month_name
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
@@ -76,16 +77,22 @@ towels blankets tents torches matches ropes maps umbrellas sunscreen plasters vi
 open closed blocked done pending failed passed running queued cancelled merged approved rejected
 paused ready stale archived deployed waiting resolved
 """,
-    "month": """
-January February March April May June July August September October November December
+    "codename": """
+falcon tiger eagle dragon phoenix wolf panther raven cobra dolphin orca lynx badger otter heron
+osprey condor bison jaguar puma mercury venus mars jupiter saturn neptune pluto comet meteor nebula
+galaxy quasar pulsar aurora zenith horizon summit canyon glacier delta volcano island harbour anchor
+compass beacon lantern torch ember spark thunder lightning tornado cascade amethyst ruby sapphire
+diamond pearl topaz quartz granite marble cobalt titan atlas odyssey
 """,
 }
-CAPITAL = frozenset({"person", "surname", "place", "pet", "language"})
-KNOWN = frozenset({"status", "month"})  # the only kinds for which training makes no words up
+PEOPLE = frozenset({"person", "woman", "man"})
+NAMED = PEOPLE | {"surname", "place", "pet"}  # of what is called something
+CAPITAL = NAMED | {"language"}
+KNOWN = frozenset({"status"})  # the only kind for which training makes no words up
 CODE = ascii_uppercase + digits
 VOWELS, CONSONANTS = "aeiou", "bdfghklmnprstvz"
 VALIDATION_SHARE, TEST_SHARE = 12, 20  # of a hundred entities
-MANY = 200  # entities of a list that a hash splits evenly enough
+SALT = 6984  # of the hash: one that leaves no side of a short list nearly empty
 MADE_UP = 0.3  # share of the values in training
 
 
@@ -99,13 +106,17 @@ def draw(rng: Random, kind: str, split: Split) -> str:
         return _composed(rng, kind, split)
     if split is Split.TRAIN and kind not in KNOWN and rng.random() < MADE_UP:
         return made_up(rng, capital=kind in CAPITAL)
+    if kind == "person":
+        kind = rng.choice(("woman", "man"))
     return rng.choice(entities(kind, split))
 
 
 def made_up(rng: Random, *, capital: bool) -> str:
-    """Return a word of one to three syllables that means nothing."""
-    word = "".join(_syllable(rng) for _ in range(rng.randint(1, 3)))
-    return word.capitalize() if capital else word
+    """Return a word of one to three syllables that means nothing, of the training side."""
+    while True:
+        word = "".join(_syllable(rng) for _ in range(rng.randint(1, 3)))
+        if side(word) is Split.TRAIN:
+            return word.capitalize() if capital else word
 
 
 def _syllable(rng: Random) -> str:
@@ -115,21 +126,8 @@ def _syllable(rng: Random) -> str:
 
 @cache
 def entities(kind: str, split: Split) -> tuple[str, ...]:
-    """Return the entities of a list that are on one side.
-
-    A list of ours is split by rank, not by place, so that none of its sides is nearly empty.
-    """
-    words = _lists()[kind]
-    if kind == "pet" or len(words) > MANY:
-        return tuple(word for word in words if side(word) is split)
-    ranked = sorted(words, key=lambda word: crc32(word.encode()))
-    n_test, n_validation = (len(words) * share // 100 for share in (TEST_SHARE, VALIDATION_SHARE))
-    places = {
-        Split.TEST: range(n_test),
-        Split.VALIDATION: range(n_test, n_test + n_validation),
-        Split.TRAIN: range(n_test + n_validation, len(words)),
-    }
-    return tuple(sorted(ranked[place] for place in places[split]))
+    """Return the entities of a list that are on one side."""
+    return tuple(entity for entity in _lists()[kind] if side(entity) is split)
 
 
 def list_names() -> list[str]:
@@ -139,7 +137,7 @@ def list_names() -> list[str]:
 
 def side(text: str) -> Split:
     """Return where a text belongs, by a hash, so that it does in every list that holds it."""
-    place = crc32(text.lower().encode()) % 100
+    place = crc32(f"{SALT}{text.lower()}".encode()) % 100
     if place < TEST_SHARE:
         return Split.TEST
     return Split.VALIDATION if place < TEST_SHARE + VALIDATION_SHARE else Split.TRAIN
@@ -163,11 +161,11 @@ def _composed(rng: Random, kind: str, split: Split) -> str:
 
 
 def _date(rng: Random) -> str:
-    return f"{rng.randint(1, 28)} {rng.choice(_lists()['month'])}"
+    return f"{rng.randint(1, 28)} {month_name[rng.randint(1, 12)]}"
 
 
 def _file(rng: Random, split: Split) -> str:
-    word = rng.choice(entities("word", split)).lower()
+    word = rng.choice(entities("codename", split))
     return f"{word}{rng.randint(1, 99)}.{rng.choice(('txt', 'csv', 'pdf', 'py', 'log'))}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sleepmem.train.dialogues import relations, wordings
-from sleepmem.train.dialogues.entities import draw
+from sleepmem.train.dialogues.entities import PEOPLE, draw
 from sleepmem.train.dialogues.speech import SELF, Subject, answered, applied
 from sleepmem.train.dialogues.world import World
 
@@ -88,7 +88,7 @@ def _hops(world: World, kind: str, n_relatives: int) -> None:
     chain = [world.fact(relations.PEOPLE)]
     for _ in range(n_relatives - 1):
         chain.append(world.fact(relations.PEOPLE, Subject(chain[-1].value)))
-    plain = tuple(relation for relation in world.relations if relation.value != "person")
+    plain = tuple(relation for relation in world.relations if relation.value not in PEOPLE)
     last = world.fact(plain or relations.HABITS, Subject(chain[-1].value))
     relative = chain[0].subject
     for link in chain:
@@ -140,7 +140,7 @@ def tool(world: World) -> None:
 
 def project(world: World) -> None:
     """Two facts about a project."""
-    name = Subject(f"project {draw(world.rng, 'word', world.split).lower()}")
+    name = Subject(f"project {draw(world.rng, 'codename', world.split)}")
     for _ in range(2):
         fact = world.fact(relations.OF_PROJECTS, name)
         world.tell(fact)

@@ -27,9 +27,18 @@ class Relation(NamedTuple):
     past: str = ""
 
 
-KNOWN_PEOPLE = "sister brother boss neighbour doctor teacher friend landlord dentist cousin"
-
-PEOPLE = tuple(Relation(noun, "person") for noun in KNOWN_PEOPLE.split())
+PEOPLE = (
+    Relation("sister", "woman"),
+    Relation("brother", "man"),
+    Relation("boss", "person"),
+    Relation("neighbour", "person"),
+    Relation("doctor", "person"),
+    Relation("teacher", "person"),
+    Relation("friend", "person"),
+    Relation("landlord", "man"),
+    Relation("dentist", "person"),
+    Relation("cousin", "person"),
+)
 
 FAVOURITES = (
     Relation(
@@ -39,19 +48,20 @@ FAVOURITES = (
             """
 {N} [likes|like] to drink {V}.
 {N} always [drinks|drink] {V}.
-as for drink, {V} is what {N} [likes|like] best.
+{V} is what {N} [likes|like] to drink best.
 the drink {N} [likes|like] best is {V}.
-When it comes to drink, {N} always [has|have] {V}.
+When it comes to drinks, {N} always [has|have] {V}.
 the best drink for {N} is {V}.
 """,
             "{N} [loves|love] to drink {V}.",
-            "Most of all {N} [likes|like] to drink {V}.",
+            "to drink, {N} [likes|like] {V} best.",
         ),
         sides(
             """
 What should I bring {N} to drink?
 Order a drink for {N}.
 What [does|do] {N} drink?
+What would {N} drink?
 Which drink [does|do] {N} like best?
 Which drink should I order for {N}?
 Bring {N} something to drink.
@@ -67,17 +77,17 @@ Bring {N} something to drink.
             """
 {N} [likes|like] to eat {V}.
 {N} [loves|love] to eat {V} most of all.
-for dinner {N} always [likes|like] {V}.
+for dinner {N} always [has|have] {V}.
 the food {N} [likes|like] best is {V}.
-as for food, {V} is what {N} [likes|like] best.
+{V} is what {N} [likes|like] to eat best.
 the best food for {N} is {V}.
 """,
             "{N} always [likes|like] to eat {V}.",
-            "Most of all {N} [loves|love] to eat {V}.",
+            "the food {N} [loves|love] most is {V}.",
         ),
         sides(
             """
-What should I cook for {N}?
+What should I cook for [{N}|dinner]?
 Order dinner for {N}.
 What [does|do] {N} like to eat?
 Which food [does|do] {N} like best?
@@ -95,7 +105,7 @@ Which food should I order for {N}?
             """
 {N} [likes|like] the colour {V} best.
 the colour {N} [loves|love] most is {V}.
-as for colour, {V} is what {N} [likes|like] best.
+of all colours {N} [likes|like] {V} best.
 the best colour for {N} is {V}.
 """,
             "{N} [loves|love] the colour {V}.",
@@ -103,13 +113,13 @@ the best colour for {N} is {V}.
         ),
         sides(
             """
-Which colour should I paint the room of {N}?
-Choose a colour for {N}.
+Which colour should I paint {P} room?
+Choose a colour that {N} [likes|like].
 Which colour [does|do] {N} like best?
-I have to choose a colour for {N}, which one?
+I have to choose a colour for {P} room, which one?
 """,
             "Which colour would {N} like?",
-            "Which colour should I choose for {N}?",
+            "Which colour should I choose for {P} room?",
         ),
     ),
     Relation(
@@ -118,8 +128,8 @@ I have to choose a colour for {N}, which one?
         sides(
             """
 {N} [enjoys|enjoy] {V}.
-in the evening {N} [goes|go] to {V}.
-as for hobby, {V} is what {N} [likes|like] best.
+in the evening there is always {V} for {N}.
+{V} is what {N} [enjoys|enjoy] most.
 the best hobby for {N} is {V}.
 """,
             "{N} [loves|love] {V}.",
@@ -128,7 +138,7 @@ the best hobby for {N} is {V}.
         sides(
             """
 What [does|do] {N} enjoy?
-What should I do with {N} in the evening?
+What should [{N} and I|I] do in the evening?
 Which hobby [does|do] {N} have?
 What [does|do] {N} like to do?
 """,
@@ -143,13 +153,14 @@ HABITS = (
         "dog",
         "pet",
         sides(
-            "{N} [has|have] a dog named {V}.\n{N} [has|have] a dog called {V}.",
+            "{N} [has|have] a dog named {V}.\n{N} [has|have] a dog called {V}.\n"
+            "{V} is the dog that {N} [has|have].",
             "{N} just [has|have] one dog, called {V}.",
-            "the name of {P} dog is {V}.",
+            "{N} [has|have] a dog and it is called {V}.",
         ),
         sides(
-            "What is the name of {P} dog?\nWhat dog [does|do] {N} have?",
-            "What is {P} dog named?",
+            "Which dog [does|do] {N} have?\nWhat is {P} dog named?",
+            "What name does {P} dog have?",
             "Which name does {P} dog have?",
         ),
     ),
@@ -157,12 +168,14 @@ HABITS = (
         "cat",
         "pet",
         sides(
-            "{N} [has|have] a cat named {V}.",
+            "{N} [has|have] a cat named {V}.\n{V} is the cat that {N} [has|have].",
             "{N} [has|have] a cat called {V}.",
-            "the name of {P} cat is {V}.",
+            "{N} [has|have] just one cat, called {V}.",
         ),
         sides(
-            "What is the name of {P} cat?", "What is {P} cat named?", "What cat [does|do] {N} have?"
+            "Which cat [does|do] {N} have?",
+            "What is {P} cat named?",
+            "Which name does {P} cat have?",
         ),
     ),
     Relation(
@@ -185,9 +198,9 @@ HABITS = (
         "job",
         "job",
         sides(
-            "{N} [works|work] as {A} {V}.\n{N} [is|am] {A} {V} by trade.",
+            "{N} [works|work] as {A} {V}.\n{N} [is|am] {A} {V} by trade.\n{N} [is|am] {A} {V}.",
             "{N} [has|have] always been {A} {V}.",
-            "the job {N} [has|have] is {V}.",
+            "{N} [works|work] as {A} {V} now.",
         ),
         sides(
             "What [does|do] {N} work as?\nWhat [does|do] {N} do for a living?",
@@ -227,8 +240,8 @@ HABITS = (
         "language",
         "language",
         sides(
-            "{N} [speaks|speak] {V} at home.",
-            "at home {N} [speaks|speak] {V}.",
+            "{N} [speaks|speak] {V} at home.\nat home {N} [speaks|speak] {V}.",
+            "{V} is what {N} [speaks|speak] at home.",
             "the language {N} [speaks|speak] is {V}.",
         ),
         sides(
@@ -240,10 +253,14 @@ HABITS = (
     Relation(
         "birthday",
         "date",
-        sides("{N} was born on {V}.", "the day {N} was born is {V}.", "{P} birthday is on {V}."),
         sides(
-            "When was {N} born?\nWhen is {P} birthday?",
-            "On which day was {N} born?",
+            "{N} was born on {V}.\n{P} birthday is on {V}.",
+            "the day {N} was born is {V}.",
+            "{V} is the day {N} was born.",
+        ),
+        sides(
+            "When was {N} born?\nWhen is {P} birthday?\nDo you know when {P} birthday is?",
+            "Do you know when {N} was born?",
             "Tell me when {P} birthday is.",
         ),
     ),

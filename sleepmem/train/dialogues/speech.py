@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from sleepmem.train.dialogues.entities import VOWELS, Split
+from sleepmem.train.dialogues.entities import NAMED, PEOPLE, VOWELS, Split
 from sleepmem.train.dialogues.relations import Relation
-from sleepmem.train.dialogues.wordings import ASK, ASK_WHO, CHANGE, LOG, SLOT, TELL, VERB
+from sleepmem.train.dialogues.wordings import (
+    ASK,
+    ASK_NAME,
+    ASK_WHAT,
+    ASK_WHO,
+    CHANGE,
+    CHANGE_THING,
+    EITHER,
+    LOG,
+    SLOT,
+    TELL,
+    TELL_NAME,
+    TELL_THING,
+    Sides,
+)
 
 UNKNOWN = "I don't know."
 OWN_WORDING = 0.5  # share of a relation's own wordings where it has some
-OBJECT = re.compile(r"\b(for|with|of|bring) \{N\}")  # where oneself is "me", not "I"
+OBJECT = re.compile(r"\b(for|with|of|[Bb]ring) \{N\}")  # where oneself is "me", not "I"
 
 
 class Subject(NamedTuple):
@@ -52,24 +67,35 @@ class Fact(NamedTuple):
 
 def told(rng: Random, split: Split, fact: Fact, *, is_change: bool = False) -> str:
     """Return a statement of a fact, or of what it is from now on."""
+    kind = fact.relation.value
     if fact.subject.is_tool:
-        wording = rng.choice(LOG[split])
+        tables = [LOG]
     elif is_change:
-        wording = rng.choice(CHANGE[split])
+        tables = [CHANGE] if kind in PEOPLE else [CHANGE, CHANGE_THING]
     elif fact.relation.tell and rng.random() < OWN_WORDING:
-        wording = rng.choice(fact.relation.tell[split])
+        tables = [fact.relation.tell]
     else:
-        wording = rng.choice(TELL[split])
-    return worded(wording, fact.subject, fact.relation, fact.value)
+        tables = [TELL, TELL_NAME] if kind in NAMED else [TELL]
+        tables += [] if kind in PEOPLE else [TELL_THING]
+    return worded(_chosen(rng, split, tables), *fact)
 
 
 def asked(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:
     """Return a question for the value of a relation."""
+    kind = relation.value
     if relation.ask and rng.random() < OWN_WORDING:
-        return applied(rng, split, subject, relation)
-    if relation.value == "person" and rng.random() < OWN_WORDING:
-        return worded(rng.choice(ASK_WHO[split]), subject, relation)
-    return worded(rng.choice(ASK[split]), subject, relation)
+        tables = [relation.ask]
+    elif kind in PEOPLE:
+        tables = [ASK, ASK_WHO]
+    elif kind in NAMED:
+        tables = [ASK, ASK_NAME]
+    else:
+        tables = [ASK, ASK_WHAT]
+    return worded(_chosen(rng, split, tables), subject, relation)
+
+
+def _chosen(rng: Random, split: Split, tables: Sequence[Sides]) -> str:
+    return rng.choice([wording for table in tables for wording in table[split]])
 
 
 def applied(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:
@@ -95,7 +121,7 @@ def answered(value: str) -> str:
 def worded(wording: str, subject: Subject, relation: Relation, value: str = "") -> str:
     """Fill the slots of a wording; see `wordings`."""
     is_self = not subject.name
-    text = VERB.sub(r"\2" if is_self else r"\1", wording)
+    text = EITHER.sub(r"\2" if is_self else r"\1", wording)
     text = OBJECT.sub(r"\1 me", text) if is_self else text
     filling = {
         "{P}": subject.possessor,
@@ -106,4 +132,4 @@ def worded(wording: str, subject: Subject, relation: Relation, value: str = "") 
         "{V}": value,
     }
     text = SLOT.sub(lambda slot: filling[slot[0]], text)
-    return text[0].upper() + text[1:]
+    return text if wording.startswith("{V}") else text[0].upper() + text[1:]

@@ -17,7 +17,7 @@ from sleepmem.train.dialogues.speech import UNKNOWN
 from sleepmem.train.tokenizer import build_tokenizer
 
 # what stands in slots beside entities: possessors, articles, kinds of subject, marks by themselves
-FILLINGS = "Maria's My my I me an a project ticket job build file , ."
+FILLINGS = "Maria's My my I me an a project ticket job build file State , ."
 
 
 @cache
@@ -29,7 +29,7 @@ def tokenizer() -> Tokenizer:
 def texts() -> Iterator[str]:
     """Yield texts that together hold every word of the wordings."""
     for wording in (*_of_facts(), *chatter.every_text()):
-        yield wordings.VERB.sub(r"\1 \2", wordings.SLOT.sub(" ", wording))
+        yield wordings.EITHER.sub(r"\1 \2", wordings.SLOT.sub(" ", wording))
     yield from (f"{relation.noun} {relation.past}" for relation in relations.EVERY)
     yield from (FILLINGS, UNKNOWN)
 

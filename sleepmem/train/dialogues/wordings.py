@@ -10,7 +10,7 @@ Slots of a wording:
     {R}    what is said of it: "dog"
     {V}    its value, and {A} the article that fits it
     {D}    the past of a deed: "called"
-    [a|b]  the verb for another person or for oneself
+    [a|b]  what is said of another person, or of oneself
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 from sleepmem.train.dialogues.entities import Split
 
 SLOT = re.compile(r"\{[A-Z]\}")
-VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+EITHER = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 
 Sides = dict[Split, tuple[str, ...]]
 
@@ -35,41 +35,71 @@ TELL = sides(
     train="""
 {P} {R} is {V}.
 {P} {R} is {V}.
-{P} {R} is called {V}.
+{P} {R} is {V}.
 {P} {R}: {V}.
+Remember that {P} {R} is {V}.
 Please remember that {P} {R} is {V}.
 By the way, {P} {R} is {V}.
-As for {P} {R}, it is {V}.
 You should know that {P} {R} is {V}.
 I want you to know that {P} {R} is {V}.
+I just wanted to say that {P} {R} is {V}.
 Just for the record, {P} {R} is {V}.
 It turns out that {P} {R} is {V}.
 In case you need it, {P} {R} is {V}.
-Regarding {P} {R}, it is {V}.
 If anyone asks, {P} {R} is {V}.
-When it comes to {P} {R}, the answer is {V}.
 I think I never told you: {P} {R} is {V}.
 One more thing, {P} {R} is {V}.
-{P} {R} has always been {V}.
+Please take a note: {P} {R} is {V}.
+For later: {P} {R} is {V}.
+Keep in mind that {P} {R} is {V}.
 Note that {V} is {P} {R}.
 You should know that {V} is {P} {R}.
 {V} is {P} {R}.
-I was asked about {P} {R} and it is {V}.
-For later: {P} {R} is {V}.
-Keep in mind that {P} {R} is {V}.
+{V}, that is {P} {R}.
 """,
     validation="""
 Remember for later that {P} {R} is {V}.
 I should note that {P} {R} is {V}.
 {P} {R}, in case anyone asks, is {V}.
-As you should know, {P} {R} is {V}.
 """,
     test="""
 Just so you know, {P} {R} is {V}.
-About {P} {R}: it is {V}.
 Please note that {P} {R} is {V}.
 I never told you that {P} {R} is {V}.
 {P} {R}, by the way, is {V}.
+""",
+)
+
+# of things alone, never of people
+TELL_THING = sides(
+    train="""
+As for {P} {R}, it is {V}.
+About {P} {R}, it is {V}.
+Regarding {P} {R}, it is {V}.
+When it comes to {P} {R}, the answer is {V}.
+I was asked about {P} {R} and it is {V}.
+{P} {R} has always been {V}.
+""",
+    validation="""
+Regarding {P} {R}: it is {V}.
+""",
+    test="""
+I have to tell you about {P} {R}: it is {V}.
+""",
+)
+
+# of what bears a name
+TELL_NAME = sides(
+    train="""
+{P} {R} is called {V}.
+{P} {R} is called {V}.
+the name of {P} {R} is {V}.
+{P} {R} has the name {V}.
+""",
+    validation="""
+{V} is the name of {P} {R}.
+""",
+    test="""
 Keep in mind for later that {P} {R} is called {V}.
 """,
 )
@@ -78,47 +108,70 @@ CHANGE = sides(
     train="""
 Actually, {P} {R} is {V} now.
 Actually, {P} {R} is {V}.
-{P} {R} has changed to {V}.
 {P} {R} is now {V}.
 No, I was wrong, {P} {R} is {V}.
+No, {P} {R} is {V}.
 Correction: {P} {R} is {V}.
 Sorry, {P} {R} is {V} and not what I said before.
-Things have changed: {P} {R} is {V} now.
 Forget what I said before, {P} {R} is {V}.
+I have to correct that, {P} {R} is {V}.
+""",
+    validation="""
+Sorry, I was wrong: {P} {R} is {V} now.
+""",
+    test="""
+I was wrong before, {P} {R} is {V}.
+Forget what I said, {P} {R} is {V} now.
+""",
+)
+
+CHANGE_THING = sides(
+    train="""
+{P} {R} has changed to {V}.
+Things have changed: {P} {R} is {V} now.
 From today on {P} {R} is {V}.
 I changed my mind, {P} {R} is {V}.
 It is different now, {P} {R} is {V}.
 """,
     validation="""
-Sorry, I was wrong: {P} {R} is {V} now.
 From now on {P} {R} is {V}.
 """,
     test="""
-I was wrong before, {P} {R} is {V}.
 {P} {R} has changed, it is {V} now.
-Forget what I said about {P} {R}, it is {V} now.
 Actually, from today on {P} {R} is {V}.
 """,
 )
 
 ASK = sides(
     train="""
+{P} {R}?
+And {P} {R}?
+Do you remember {P} {R}?
+What did I say about {P} {R}?
+What do you know about {P} {R}?
+""",
+    validation="""
+And what about {P} {R}?
+""",
+    test="""
+Do you know what I said about {P} {R}?
+""",
+)
+
+ASK_WHAT = sides(
+    train="""
 What is {P} {R}?
 What is {P} {R}?
 Tell me {P} {R}.
+Please tell me {P} {R}.
 Do you know {P} {R}?
-Do you remember {P} {R}?
 Can you tell me what {P} {R} is?
+Could you remind me what {P} {R} is?
 Remind me, what is {P} {R}?
 What was {P} {R} again?
 I forgot {P} {R}, what is it?
-{P} {R}?
 And what is {P} {R}?
-Please tell me {P} {R}.
-What did I say about {P} {R}?
 I need to know {P} {R}.
-What do you know about {P} {R}?
-What is {P} {R} called?
 """,
     validation="""
 Please remind me, what is {P} {R}?
@@ -127,9 +180,24 @@ I need {P} {R}, what is it?
 """,
     test="""
 Can you remind me what {P} {R} is?
-Do you know what {P} {R} is called?
 What was it again, {P} {R}?
 I forgot, what is {P} {R}?
+""",
+)
+
+ASK_NAME = sides(
+    train="""
+What is {P} {R} called?
+What is the name of {P} {R}?
+Tell me the name of {P} {R}.
+What was {P} {R} called again?
+""",
+    validation="""
+Do you remember the name of {P} {R}?
+""",
+    test="""
+Do you know what {P} {R} is called?
+Can you tell me the name of {P} {R}?
 """,
 )
 
@@ -139,7 +207,10 @@ Who is {P} {R}?
 Who is {P} {R}?
 Do you know who {P} {R} is?
 Tell me who {P} {R} is.
+Please tell me who {P} {R} is.
 Who was {P} {R} again?
+And who is {P} {R}?
+I forgot who {P} {R} is.
 """,
     validation="""
 Remind me, who is {P} {R}?
@@ -147,6 +218,7 @@ Remind me, who is {P} {R}?
     test="""
 Can you tell me who {P} {R} is?
 Do you remember who {P} {R} is?
+I forgot, who is {P} {R}?
 """,
 )
 
@@ -173,6 +245,7 @@ ADD = sides(
     train="""
 Put {V} on {P} {R}.
 Add {V} to {P} {R}.
+Could you add {V} to {P} {R}?
 {V} should be on {P} {R}.
 """,
     validation="""
@@ -201,6 +274,7 @@ ASK_COUNT = sides(
     train="""
 How many things are on {P} {R}?
 How long is {P} {R}?
+Do you remember how many things are on {P} {R}?
 """,
     validation="""
 Tell me how many things are on {P} {R}.
@@ -252,6 +326,7 @@ Can you tell me who {N} {D} last?
 )
 
 TABLES = (
-    *(TELL, CHANGE, ASK, ASK_WHO, LOG),
+    *(TELL, TELL_THING, TELL_NAME, CHANGE, CHANGE_THING),
+    *(ASK, ASK_WHAT, ASK_NAME, ASK_WHO, LOG),
     *(ADD, ASK_LIST, ASK_COUNT, DEED, ASK_FIRST, ASK_LAST),
 )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from sleepmem.train.dialogues.entities import Split, draw
+from sleepmem.train.dialogues.entities import PEOPLE, Split, draw
+from sleepmem.train.dialogues.relations import PEOPLE as RELATIVES
 from sleepmem.train.dialogues.relations import Relation
 from sleepmem.train.dialogues.speech import (
     SELF,
@@ -24,7 +25,7 @@ from sleepmem.train.dialogues.speech import (
 from sleepmem.train.dialogues.wordings import Sides
 
 OF_SELF = 0.25  # share of the facts that are about who speaks
-NEWCOMERS = 0.2  # chance that a person is added when all was said that was drawn
+OF_RELATIVES = 0.15  # and about a relative who has no name: "my sister"
 
 
 class Statement(NamedTuple):
@@ -68,6 +69,7 @@ class World:
         in_pieces: share of names and values that are.
         statements, probes: so far, plot by plot.
         said: (subject, noun) of which something is known.
+        named: (subject, noun) of which a name is told.
         n_plots: that are told; the number of the one being told.
     """
 
@@ -81,12 +83,19 @@ class World:
     statements: list[Statement] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     said: set[tuple[str, str]] = field(default_factory=set)
+    named: set[tuple[str, str]] = field(default_factory=set)
     n_plots: int = 0
 
     def subject(self) -> Subject:
         """Draw who a fact is about."""
-        if self.rng.random() < OF_SELF:
+        kind = self.rng.random()
+        if kind < OF_SELF:
             return SELF
+        if kind < OF_SELF + OF_RELATIVES and self.sentences:
+            relation = self.rng.choice(RELATIVES)
+            if (SELF.name, relation.noun) not in self.named:
+                self.said.add((SELF.name, relation.noun))  # who it is stays untold
+                return SELF.relative(relation)
         return Subject(self.rng.choice(self.names))
 
     def entity(self, kind: str) -> str:
@@ -103,23 +112,26 @@ class World:
         Args:
             among: relations to choose from; those of the world by default.
             subject: whom it is about; anybody by default.
+
+        Raises:
+            ValueError: all is said of the subject.
         """
         while True:
             who = self.subject() if subject is None else subject
-            relation = self.rng.choice(among or self.relations)
-            if self.say_of(who, relation):
+            unsaid = [r for r in among or self.relations if (who.name, r.noun) not in self.said]
+            if unsaid:
+                relation = self.rng.choice(unsaid)
+                self.say_of(who, relation)
+                if relation.value in PEOPLE:
+                    self.named.add((who.name, relation.noun))
                 return Fact(who, relation, self.entity(relation.value))
             if subject is not None:
-                among = tuple(r for r in among or self.relations if r is not relation)
-            elif self.rng.random() < NEWCOMERS:
-                self.names.append(self.entity("person"))
+                raise ValueError(f"nothing is left to say of {who.itself}")
+            self.names.append(self.entity("person"))
 
-    def say_of(self, subject: Subject, relation: Relation) -> bool:
-        """Note that something is said; false if it was before."""
-        key = subject.name, relation.noun
-        is_new = key not in self.said
-        self.said.add(key)
-        return is_new
+    def say_of(self, subject: Subject, relation: Relation) -> None:
+        """Note that something is said, so that no other plot says it."""
+        self.said.add((subject.name, relation.noun))
 
     def other(self, fact: Fact) -> Fact:
         """Return the fact with another value."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
+DEFAULT_PASSES = 4  # of an agent that names none
 Report = Callable[[str, float], None]  # what is being measured, share done in [0, 1]
 
 
@@ -45,7 +46,6 @@ def run_benchmark(name: str, model: str, seed: int, report: Report) -> list[Row]
 
 
 BENCHMARKS = {
-    "memory": "sleepmem.bench.memory.suite:memory",
     "recall": "sleepmem.bench.recall:recall",
     "wake": "sleepmem.bench.wake:wake",
 }

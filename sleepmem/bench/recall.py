@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import mean
 
-from sleepmem.bench import Report, Row
+from sleepmem.bench import DEFAULT_PASSES, Report, Row
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.model.native import FastWeights, NativeSleepLM
 from sleepmem.train.tasks.facts_life import N_EPISODES, Told, draw_life
@@ -18,7 +18,6 @@ from sleepmem.types import Message, Role, Sampling
 
 N_LIVES = 20
 PASSES = (1, 2, 4, 8)
-DEFAULT_PASSES = 4  # the passes of the rows without a number
 MAX_TOKENS = 8  # of an answer; the longest right one has three
 GOAL = 0.80
 

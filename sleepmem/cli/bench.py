@@ -33,6 +33,7 @@ def bench() -> None:
 
 
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
+figures_option = click.option("--figures/--no-figures", default=True, show_default=True)
 
 
 @bench.command()
@@ -40,7 +41,7 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True)
 @common
 @pass_terminal
 def wake(terminal: Terminal, seed: int) -> None:
-    """Does a wake token cost the same however long the life was?"""
+    """Does a wake token cost the same however long the life was, and is it fast enough?"""
     _measure(terminal, "wake", seed)
 
 
@@ -55,14 +56,37 @@ def recall(terminal: Terminal, seed: int) -> None:
 
 @bench.command()
 @seed_option
+@click.option("--lives", "n_lives", type=click.IntRange(2), default=200, show_default=True,
+              help="Judged by kind; by age a quarter of them, by load an eighth.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/memory",
+              show_default=True, help="Folder of record and figures.")  # fmt: skip
+@figures_option
 @common
 @pass_terminal
-def memory(terminal: Terminal, seed: int) -> None:
+def memory(terminal: Terminal, /, **given: Any) -> None:
     """What is remembered: by kind, sleeps ago, load and passes, beside what it is compared with?
 
     Stored checkpoints answer questions on lives whose wordings and entities training never saw.
+
+    \b
+    Example:
+      sleepmem bench memory
+      sleepmem bench memory --lives 24 --no-figures
     """
-    _measure(terminal, "memory", seed)
+    from sleepmem.bench.memory.study import Request, run_memory
+
+    with _shown() as report:
+        outcome = run_memory(Request(terminal.settings().model, **given), report)
+    terminal.write_document({"bench": "memory", **outcome.record})
+    if not terminal.as_json:
+        header, *lines = outcome.table
+        print_table(header, lines)
+        for rows in (outcome.claims, outcome.others):
+            terminal.write()
+            _print_rows(rows)
+    for path in outcome.files:
+        terminal.talk(f"wrote {path}")
+    _exit(outcome.claims)
 
 
 @bench.command()
@@ -81,7 +105,7 @@ def memory(terminal: Terminal, seed: int) -> None:
 @click.option(
     "--jobs", "n_jobs", type=click.IntRange(1), help="Runs at a time. [cores; 1 on a GPU]"
 )
-@click.option("--figures/--no-figures", default=True, show_default=True)
+@figures_option
 @common
 @pass_terminal
 def paper(terminal: Terminal, /, **given: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from sleepmem.train.tasks import Batch
 from sleepmem.train.tasks.dialogue_rows import examined
 
 AGES = (1, 2, 4, 8, 16, 32, 64)  # sleeps since a fact was told
-AT_ONCE = 25  # lives read together
+AT_ONCE = 25  # lives read together, at most; at least two of them if there are two
 WINDOW = 512  # tokens of an episode at most
 
 
@@ -45,7 +46,7 @@ class Exam(NamedTuple):
 
 
 def mixed(seed: int, load: Load, n_lives: int) -> Exam:
-    """Draw lives of all kinds, each cut into episodes in its own places within a batch's."""
+    """Draw lives; those of a batch are cut into episodes at the same places."""
     rng = Random(f"memory {seed} {load.n_statements} {load.n_episodes}")
     return _examined(rng, load, n_lives, lambda: draw_cuts(rng, load))
 
@@ -65,13 +66,14 @@ def aged(seed: int, n_facts: int, n_lives: int) -> Exam:
 
 
 def _examined(rng: Random, load: Load, n_lives: int, cuts: Callable[[], list[int]]) -> Exam:
-    batches, asked = [], []
-    for start in range(0, n_lives, AT_ONCE):
+    batches: list[Batch] = []
+    asked: list[Asked] = []
+    n_batches = -(-n_lives // AT_ONCE)
+    for start, stop in pairwise(n * n_lives // n_batches for n in range(n_batches + 1)):
         shared = cuts()
-        n = min(AT_ONCE, n_lives - start)
-        lives = [draw_life(rng, Split.TEST, load, shared) for _ in range(n)]
-        batches.append(examined(lives, WINDOW))
-        asked += [question for i, life in enumerate(lives) for question in _asked(start + i, life)]
+        lives = {n: draw_life(rng, Split.TEST, load, shared) for n in range(start, stop)}
+        batches.append(examined(list(lives.values()), WINDOW))
+        asked += [question for n, life in lives.items() for question in _asked(n, life)]
     return Exam(batches, asked)
 
 
@@ -83,13 +85,22 @@ def _asked(number: int, life: Life) -> list[Asked]:
     ]
 
 
-def as_history(batch: Batch, limit: int | None) -> Batch:
-    """Return the batch with all windows of a life in one, its last `limit` tokens if given."""
-    rows = [
-        torch.cat([ids[life][mask[life]] for ids, mask in batch.windows])[-(limit or 0) :]
-        for life in range(len(batch.labels))
-    ]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    n_tokens = torch.tensor([len(row) for row in rows])
-    window = ids, torch.arange(ids.shape[1]) < n_tokens[:, None]
-    return Batch((window,), batch.question_ids, batch.labels, batch.answer_at, batch.depth)
+def as_histories(
+    batch: Batch, *, n_sleeps: int | None = None, n_tokens: int | None = None
+) -> Iterator[Batch]:
+    """Yield a batch for each life, with all of its windows in one.
+
+    Args:
+        n_sleeps: only the last so many windows.
+        n_tokens: only the last so many tokens of those.
+    """
+    for life in range(len(batch.labels)):
+        kept = batch.windows[-(n_sleeps or 0) :]
+        ids = torch.cat([ids[life][mask[life]] for ids, mask in kept])[-(n_tokens or 0) :][None]
+        this = slice(life, life + 1)
+        yield Batch(
+            ((ids, torch.ones_like(ids, dtype=torch.bool)),),
+            batch.question_ids[this],
+            batch.labels[this],
+            batch.answer_at[this],
+        )

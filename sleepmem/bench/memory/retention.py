@@ -7,16 +7,16 @@ facts that are still answered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from statistics import mean
 from typing import NamedTuple
 
 import torch
 
-from sleepmem.bench import Row
+from sleepmem.bench import DEFAULT_PASSES, Row
 from sleepmem.bench.memory.spoken import answered, ids_of, living
 from sleepmem.bench.memory.statistics import rank_correlation
-from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.model.native import FastWeights, NativeSleepLM
 from sleepmem.runtime.measure import loss_cached, loss_from
 from sleepmem.train.dialogues.entities import Split
@@ -24,7 +24,6 @@ from sleepmem.train.dialogues.life import Life, Load, draw_life
 from sleepmem.types import Role
 
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)  # parts of the update that are kept
-N_LIVES, PASSES = 24, 4
 LOAD = Load(16, 4, ("single",), abstain=0)  # four facts to an episode
 CUTS = (4, 8, 12)
 GOAL = 0.6
@@ -38,37 +37,39 @@ class Damaged(NamedTuple):
     recall: float
 
 
-def retention(model: str, seed: int) -> list[Row]:
-    """Return the rank correlation of retention and recall, and what an empty update measures."""
-    lm = load_checkpoint(model)
+def retention(lm: NativeSleepLM, seed: int, n_lives: int) -> list[Row]:
+    """Return the rank correlation of retention and recall, and both at every scale.
+
+    Without a sleep that can be measured there is no correlation, and the goal is missed.
+    """
     rng = Random(f"memory {seed} damaged")
     found: list[Damaged] = []
-    for _ in range(N_LIVES):
+    for _ in range(n_lives):
         found += _damaged(lm, draw_life(rng, Split.TEST, LOAD, CUTS))
-    pairs = torch.tensor([(sleep.retention, sleep.recall) for sleep in found])
-    correlation = rank_correlation(pairs[:, 0], pairs[:, 1])
-    rows = [
-        Row(
-            "memory.retention.rank_correlation",
-            correlation,
-            "Spearman",
-            goal=GOAL,
-            holds=correlation >= GOAL,
-        )
+    correlation = 0.0
+    if found:
+        kept = torch.tensor([sleep.retention for sleep in found])
+        correlation = rank_correlation(kept, torch.tensor([sleep.recall for sleep in found]))
+    holds = correlation >= GOAL
+    name = "memory.retention.rank_correlation"
+    row = Row(name, correlation, "Spearman", goal=GOAL, holds=holds)
+    return [row, *(row for scale in SCALES if found for row in _of_scale(scale, found))]
+
+
+def _of_scale(scale: float, found: Sequence[Damaged]) -> list[Row]:
+    sleeps = [sleep for sleep in found if sleep.scale == scale]
+    kept = [sleep.retention for sleep in sleeps]
+    name = f"memory.retention.update_{scale:g}"
+    return [
+        Row(name, mean(kept), "retention", lowest=min(kept), highest=max(kept)),
+        Row(f"{name}.recall", mean(sleep.recall for sleep in sleeps), "fraction"),
     ]
-    for scale in SCALES:
-        of_scale = [sleep for sleep in found if sleep.scale == scale]
-        kept = [sleep.retention for sleep in of_scale]
-        name = f"memory.retention.update_{scale:g}"
-        rows.append(Row(name, mean(kept), "retention", lowest=min(kept), highest=max(kept)))
-        rows.append(Row(f"{name}.recall", mean(s.recall for s in of_scale), "fraction"))
-    return rows
 
 
 def _damaged(lm: NativeSleepLM, life: Life) -> list[Damaged]:
     """Return the last sleep of a life at every scale; none where retention cannot be measured."""
-    parent = living(lm, life.episodes[:-1], PASSES)
-    child = living(lm, life.episodes[-1:], PASSES, parent)
+    parent = living(lm, life.episodes[:-1], DEFAULT_PASSES)
+    child = living(lm, life.episodes[-1:], DEFAULT_PASSES, parent)
     told = ids_of(lm, [line for line in life.episodes[-1] if line.role is Role.USER])
     first = loss_from(lm, parent, told)
     ceiling = first - loss_cached(lm, parent, told)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from sleepmem.model.native import FastWeights, NativeSleepLM
 from sleepmem.train.dialogues.life import Line
 from sleepmem.types import Message, Role, Sampling
 
-MAX_TOKENS = 24  # of an answer
+MAX_TOKENS = 48  # of an answer
 
 
 def living(
@@ -43,3 +44,12 @@ def answered(lm: NativeSleepLM, weights: FastWeights, question: str) -> str:
             break
         said += detokenizer.push(token_id)
     return said + detokenizer.flush()
+
+
+def bare(text: str) -> str:
+    """Return a text for comparison: NFC, case folded, without outer space and punctuation."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    is_outer = [not character.isalnum() for character in text]
+    if all(is_outer):
+        return ""
+    return text[is_outer.index(False) : len(text) - is_outer[::-1].index(False)]

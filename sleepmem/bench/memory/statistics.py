@@ -19,10 +19,6 @@ class Share(NamedTuple):
     lowest: float
     highest: float
 
-    def is_above(self, other: Share) -> bool:
-        """Return whether the intervals are apart, this one above."""
-        return self.lowest > other.highest
-
 
 def share(right: Tensor, life: Tensor) -> Share:
     """Return the share of right answers.
@@ -31,7 +27,7 @@ def share(right: Tensor, life: Tensor) -> Share:
 
     Args:
         right: (questions,) true or false.
-        life: (questions,) whose they are.
+        life: (questions,) whose they are; a life that is asked nothing is not among them.
 
     Raises:
         ValueError: there are none.
@@ -40,29 +36,39 @@ def share(right: Tensor, life: Tensor) -> Share:
 
 
 def balanced(groups: Sequence[tuple[Tensor, Tensor]]) -> Share:
-    """Return the mean of the shares of several groups of questions to the same lives."""
-    n_lives = 1 + max((int(life.max()) for _, life in groups if len(life)), default=-1)
-    if not n_lives or not all(len(life) for _, life in groups):
-        raise ValueError("no question of that kind was asked")
+    """Return the mean of the shares of several groups of questions to the same lives.
+
+    Raises:
+        ValueError: a group is empty.
+    """
+    if not all(len(life) for _, life in groups):
+        raise ValueError("a share of no answers")
+    lives = torch.cat([life for _, life in groups]).unique()
+    n_lives = len(lives)
     drawn = torch.randint(
         n_lives, (RESAMPLES, n_lives), generator=torch.Generator().manual_seed(n_lives)
     )
     values, resampled = [], []
     for right, life in groups:
-        n_right = torch.zeros(n_lives).index_add(0, life, right.float())
-        n_asked = torch.zeros(n_lives).index_add(0, life, torch.ones(len(life)))
+        whose = torch.searchsorted(lives, life)
+        n_right = torch.zeros(n_lives).double().index_add(0, whose, right.double())
+        n_asked = torch.zeros(n_lives).double().index_add(0, whose, torch.ones(len(life)).double())
         values.append(n_right.sum() / n_asked.sum())
-        resampled.append(n_right[drawn].sum(1) / n_asked[drawn].sum(1).clamp(min=1))
+        resampled.append(n_right[drawn].sum(1) / n_asked[drawn].sum(1))
     tail = (1 - COVERAGE) / 2
-    mean = torch.stack(resampled).mean(0).double()
-    low, high = mean.quantile(torch.tensor([tail, 1 - tail]).double()).tolist()
+    # not a number where a group has nobody left in a resample, which then does not count
+    means = torch.stack(resampled).mean(0)
+    low, high = means.nanquantile(torch.tensor([tail, 1 - tail]).double()).tolist()
     return Share(float(torch.stack(values).mean()), low, high)
 
 
 def rank_correlation(x: Tensor, y: Tensor) -> float:
-    """Return Spearman's coefficient; equal values share the mean of their ranks."""
+    """Return Spearman's coefficient, 0 if one side is all the same.
+
+    Equal values share the mean of their ranks.
+    """
     ranks = torch.stack([_ranks(x), _ranks(y)])
-    return float(torch.corrcoef(ranks)[0, 1])
+    return float(torch.corrcoef(ranks)[0, 1].nan_to_num())
 
 
 def _ranks(x: Tensor) -> Tensor:

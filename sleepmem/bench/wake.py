@@ -2,7 +2,7 @@
 
 Two states of the same window fill, one after a long life and one after a short one, are decoded in
 turns, so that a slow moment of the machine hits both. The window fill is what may cost; history
-may not.
+may not. Beside it stand the speeds of decoding and of sleeping: one agent, one thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 from statistics import median
 from time import perf_counter
 
-from sleepmem.bench import Report, Row
+from sleepmem.bench import DEFAULT_PASSES, Report, Row
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.model.native import FastWeights, NativeSleepLM, WakeState
 from sleepmem.types import Sampling
@@ -20,11 +20,13 @@ from sleepmem.types import Sampling
 SHORT, LONG = 1_000, 64_000  # tokens lived through
 N_ROUNDS, N_TOKENS = 40, 16  # interleaved rounds, tokens in each
 FILL = 0.25  # share of the window that is in the KV cache before a round
+N_SLEEPS = 5  # that are timed
 GOAL = 1.10
+DECODE_GOAL, SLEEP_GOAL = 150, 1500  # tokens, and tokens x passes, per second
 
 
 def wake(model: str, seed: int, report: Report) -> list[Row]:
-    """Return rows on the time of a wake token, in milliseconds: medians and their ratios."""
+    """Return rows on the time of a wake token and on the speeds of decoding and of sleeping."""
     lm = load_checkpoint(model)
     rng = Random(seed)
     ids = [rng.randrange(20, lm.vocabulary_size) for _ in range(lm.window)]
@@ -40,8 +42,26 @@ def wake(model: str, seed: int, report: Report) -> list[Row]:
         _row("wake_64k_over_1k", long, short),
         _row("wake_passes_2_over_1", two, short),
         _row("wake_passes_4_over_1", four, short),
+        _speed("wake.decode", 1000 / short, "tokens/s", DECODE_GOAL),
+        _speed("wake.sleep", _slept_per_s(lm, ids, report), "token-passes/s", SLEEP_GOAL),
         Row("snapshot_bytes", n_bytes, "bytes"),
     ]
+
+
+def _speed(name: str, per_s: float, unit: str, goal: float) -> Row:
+    return Row(name, per_s, unit, goal=goal, holds=per_s >= goal)
+
+
+def _slept_per_s(lm: NativeSleepLM, window: Sequence[int], report: Report) -> float:
+    """Return tokens x passes of the median sleep over a window, per second."""
+    times = []
+    for n in range(N_SLEEPS):
+        report("sleeping on a window", n / N_SLEEPS)
+        started = perf_counter()
+        for _ in lm.sleep(lm.blank(), window, DEFAULT_PASSES):
+            pass
+        times.append(perf_counter() - started)
+    return DEFAULT_PASSES * len(window) / median(times)
 
 
 def _row(name: str, value: float, reference: float) -> Row:

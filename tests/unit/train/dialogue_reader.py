@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import relations, wordings
-from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues import chatter, relations, wordings
+from sleepmem.train.dialogues.entities import NAMED, PEOPLE, Split
 from sleepmem.train.dialogues.life import Line
 from sleepmem.train.dialogues.relations import Relation
 from sleepmem.train.dialogues.speech import UNKNOWN
@@ -17,9 +17,11 @@ from sleepmem.types import Role
 
 Key = tuple[str, str]  # (subject, noun), case folded; who speaks is ""
 
-PLAIN = (*relations.OF_PEOPLE, *relations.OF_PROJECTS, *relations.OF_TOOLS)
+SPOKEN = (*relations.OF_PEOPLE, *relations.OF_PROJECTS)
+PLAIN = (*SPOKEN, *relations.OF_TOOLS)
 SHORT = {split: ("{N} {R} {V}",) for split in Split}
 SHORT_ASK = {split: ("{N} {R}",) for split in Split}
+OPEN, OR, CLOSE = "\x01", "\x02", "\x03"
 
 
 class Form(NamedTuple):
@@ -31,65 +33,96 @@ class Form(NamedTuple):
     noun: str = ""
 
 
+def people(among: tuple[Relation, ...]) -> tuple[Relation, ...]:
+    return tuple(relation for relation in among if relation.value in PEOPLE)
+
+
+def things(among: tuple[Relation, ...]) -> tuple[Relation, ...]:
+    return tuple(relation for relation in among if relation.value not in PEOPLE)
+
+
+def named(among: tuple[Relation, ...]) -> tuple[Relation, ...]:
+    return tuple(relation for relation in among if relation.value in NAMED)
+
+
 def _form(wording: str, means: str, about: tuple[Relation, ...]) -> Form:
     slots = {
         "{P}": "(?P<owner>my|.+'s)",
-        "{N}": "(?P<who>.+?)",
+        "{N}": "(?P<who>.+)",
         "{R}": f"(?P<noun>{'|'.join(relation.noun for relation in about)})",
         "{D}": f"(?P<noun>{'|'.join(relation.past for relation in about)})",
         "{A}": "an?",
         "{V}": "(?P<value>.+)",
     }
-    text = re.escape(wordings.VERB.sub(r"<\1/\2>", wording)).replace(r"\{", "{").replace(r"\}", "}")
-    text = re.sub(r"<(.+?)/(.+?)>", r"(?:\1|\2)", text)
+    # what is said of oneself comes first: it has no slot, so it fits nothing else
+    text = re.escape(wordings.EITHER.sub(rf"{OPEN}\2{OR}\1{CLOSE}", wording))
+    text = text.replace(r"\{", "{").replace(r"\}", "}")
+    text = text.replace(OPEN, "(?:").replace(OR, "|").replace(CLOSE, ")")
     pattern = wordings.SLOT.sub(lambda slot: slots[slot[0]], text)
     noun = about[0].noun if len(about) == 1 else ""
-    literal = wordings.SLOT.sub("", wordings.VERB.sub(r"\2", wording))
+    literal = wordings.EITHER.sub(r"\2", wording).replace("{A}", "a")
+    literal = wordings.SLOT.sub("", literal)
     return Form(re.compile(pattern, re.IGNORECASE), len(literal), means, noun)
 
 
-def _forms(tables: Iterable[tuple[Sides, str, tuple[Relation, ...]]]) -> list[Form]:
-    """Return forms, those with the most words of their own first."""
-    forms = {
+def _forms(
+    tables: Iterable[tuple[Sides, str, tuple[Relation, ...]]], alone: Split | None
+) -> list[Form]:
+    """Return forms, those with the most words of their own first.
+
+    Args:
+        alone: the side whose whole sentences are read, and nothing else; None reads everything.
+    """
+    forms = dict.fromkeys(
         _form(wording, means, about)
         for table, means, about in tables
-        for split in Split
+        if alone is None or table not in (SHORT, SHORT_ASK)
+        for split in ([alone] if alone else Split)
         for wording in table[split]
-    }
+    )
     return sorted(forms, key=lambda form: -form.n_letters)
 
 
 @cache
-def _told() -> list[Form]:
-    own = [(relation.tell, "is", (relation,)) for relation in PLAIN if relation.tell]
+def _told(alone: Split | None) -> list[Form]:
+    own = [(relation.tell, "is", (relation,)) for relation in SPOKEN if relation.tell]
     return _forms(
         [
             *own,
-            *((table, "is", PLAIN) for table in (wordings.TELL, wordings.CHANGE, SHORT)),
+            *((table, "is", SPOKEN) for table in (wordings.TELL, wordings.CHANGE, SHORT)),
+            (wordings.TELL_THING, "is", things(SPOKEN)),
+            (wordings.CHANGE_THING, "is", things(SPOKEN)),
+            (wordings.TELL_NAME, "is", named(SPOKEN)),
             (wordings.ADD, "is", relations.LISTS),
             (wordings.DEED, "is", relations.DEEDS),
-        ]
+        ],
+        alone,
     )
 
 
 @cache
-def _printed() -> list[Form]:
-    return _forms([(wordings.LOG, "is", relations.OF_TOOLS), (SHORT, "is", relations.OF_TOOLS)])
+def _printed(alone: Split | None) -> list[Form]:
+    tables = [(table, "is", relations.OF_TOOLS) for table in (wordings.LOG, SHORT)]
+    return _forms(tables, alone)
 
 
 @cache
-def _asked() -> list[Form]:
+def _asked(alone: Split | None) -> list[Form]:
     own = [(relation.ask, "last", (relation,)) for relation in PLAIN if relation.ask]
-    plain = (wordings.ASK, wordings.ASK_WHO, SHORT_ASK)
+    unnamed = tuple(relation for relation in PLAIN if relation.value not in NAMED)
     return _forms(
         [
             *own,
-            *((table, "last", PLAIN) for table in plain),
+            *((table, "last", PLAIN) for table in (wordings.ASK, SHORT_ASK)),
+            (wordings.ASK_WHAT, "last", unnamed),
+            (wordings.ASK_NAME, "last", things(named(PLAIN))),
+            (wordings.ASK_WHO, "last", people(PLAIN)),
             (wordings.ASK_LIST, "all", relations.LISTS),
             (wordings.ASK_COUNT, "count", relations.LISTS),
             (wordings.ASK_FIRST, "first", relations.DEEDS),
             (wordings.ASK_LAST, "last", relations.DEEDS),
-        ]
+        ],
+        alone,
     )
 
 
@@ -110,40 +143,64 @@ def _folded(who: str) -> str:
     return "" if who in ("I", "My", "my", "me") else who.casefold()
 
 
-def read_statement(line: Line) -> tuple[Key, str] | None:
-    """Return what a message tells, or nothing."""
-    if line.role is Role.ASSISTANT:
+@cache
+def _small_talk() -> re.Pattern[str]:
+    """Match "I am a little tired.", which is nobody's job, and the like."""
+    texts = map(re.escape, (*chatter.GREETED, *chatter.REMARKS))
+    return re.compile("|".join(re.sub(r"\\{[WA]\\}", r"\\w+", text) for text in texts))
+
+
+def read_statement(line: Line, alone: Split | None = None) -> tuple[Key, str] | None:
+    """Return what a message tells, or nothing; see `_forms`."""
+    if line.role is Role.ASSISTANT or _small_talk().fullmatch(line.text):
         return None
-    read = _read(line.text, _printed() if line.role is Role.TOOL else _told())
+    read = _read(line.text, _printed(alone) if line.role is Role.TOOL else _told(alone))
     return read[:2] if read else None
 
 
-def answer(lines: Iterable[Line], question: str) -> str:
-    """Return the answer that follows from all that was told, case folded."""
-    known: dict[Key, list[str]] = {}
-    for line in lines:
-        if told := read_statement(line):
-            known.setdefault(told[0], []).append(told[1].casefold())
-    asked = _read(question, _asked())
-    assert asked, question
-    (who, noun), _, means = asked
-    values = known.get((_known_as(known, who), noun))
-    if not values:
-        return UNKNOWN.casefold()
-    said = {
-        "first": values[0],
-        "last": values[-1],
-        "count": str(len(values)),
-        "all": ", ".join(values),
-    }
-    return f"{said[means]}."
+class Reader:
+    """Somebody who has read all that was told.
+
+    Attributes:
+        known: values in the order in which they were told, case folded.
+        alone: see `_forms`.
+    """
+
+    def __init__(self, lines: Iterable[Line], alone: Split | None = None) -> None:
+        self.alone = alone
+        self.known: dict[Key, list[str]] = {}
+        for line in lines:
+            if told := read_statement(line, alone):
+                self.known.setdefault(told[0], []).append(told[1].casefold())
+
+    def answer(self, question: str) -> str:
+        """Return the answer that follows from what was told, case folded."""
+        asked = _read(question, _asked(self.alone))
+        assert asked, question
+        (who, noun), _, means = asked
+        values = self.known.get((self._known_as(who), noun))
+        if not values:
+            return UNKNOWN.casefold()
+        said = {
+            "first": values[0],
+            "last": values[-1],
+            "count": str(len(values)),
+            "all": ", ".join(values),
+        }
+        return f"{said[means]}."
+
+    def _known_as(self, who: str) -> str:
+        """Return the name of "my sister's boss", link by link."""
+        link = link_of(who)
+        if link is None:
+            return who
+        values = self.known.get((self._known_as(link[0]), link[1]))
+        return values[-1] if values else who
 
 
-def _known_as(known: dict[Key, list[str]], who: str) -> str:
-    """Return the name of "my sister's boss", link by link."""
+def link_of(who: str) -> Key | None:
+    """Return of whom somebody is what: ("", "sister") of "my sister", nothing of "maria"."""
     owner, _, noun = who.rpartition(" ")
-    if not owner or not (owner == "my" or owner.endswith("'s")):
-        return who
-    owner = "" if owner == "my" else _known_as(known, owner.removesuffix("'s"))
-    values = known.get((owner, noun))
-    return values[-1] if values else who
+    if owner == "my":
+        return "", noun
+    return (owner.removesuffix("'s"), noun) if owner.endswith("'s") else None

@@ -6,18 +6,20 @@ from collections import Counter
 from random import Random
 
 import pytest
-from dialogue_reader import answer, read_statement
+from dialogue_reader import Reader, link_of, people, read_statement
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues import relations
+from sleepmem.train.dialogues.entities import Split, entities, side
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life, draw_world
 from sleepmem.train.dialogues.plots import KINDS, PLOTS
-from sleepmem.train.dialogues.speech import UNKNOWN
+from sleepmem.train.dialogues.speech import SELF, UNKNOWN, Subject
 from sleepmem.train.dialogues.world import World
 from sleepmem.types import Role
 
 MIXED = Load(24, 8, sentences=0.9)
+WHOLE = Load(24, 8)  # sentences, no shorthand
 
 loads = st.builds(
     lambda n, episodes, people, chatter: Load(n, episodes, n_people=people, chatter=chatter),
@@ -42,24 +44,99 @@ def lines_of(life: Life) -> list[Line]:
     return [line for episode in life.episodes for line in episode]
 
 
+def assert_answered(life: Life, alone: Split | None = None) -> None:
+    reader = Reader(lines_of(life), alone)
+    for probe, _ in life.asked:
+        assert reader.answer(probe.question) == probe.answer.casefold(), probe
+
+
 @pytest.mark.parametrize("split", Split)
 def test_every_question_is_answered_by_what_was_told(split: Split) -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(30):
+    for seed in range(150):
         _, life = drawn(seed, split, MIXED)
-        for probe, _ in life.asked:
-            assert answer(lines_of(life), probe.question) == probe.answer.casefold(), probe
-            kinds[probe.kind] += 1
+        assert_answered(life)
+        kinds.update(probe.kind for probe, _ in life.asked)
     assert set(kinds) == set(KINDS)
+    assert min(kinds.values()) > 30
 
 
+@pytest.mark.parametrize("split", Split)
+def test_who_knows_the_wordings_of_one_side_alone_understands_its_lives(split: Split) -> None:
+    for seed in range(60):
+        assert_answered(drawn(seed, split, WHOLE)[1], split)
+
+
+@pytest.mark.parametrize("split", Split)
 @pytest.mark.parametrize("kind", PLOTS)
-def test_a_life_of_one_kind_is_answered_by_what_was_told(kind: str) -> None:
-    load = Load(max(8, PLOTS[kind].most), 4, (kind, "single"), n_people=3)
+def test_a_life_of_one_kind_is_answered_by_what_was_told(kind: str, split: Split) -> None:
+    load = Load(max(8, PLOTS[kind].most), 4, (kind, "single"), n_people=3, sentences=0.9)
     for seed in range(20):
-        _, life = drawn(seed, Split.TEST, load)
-        for probe, _ in life.asked:
-            assert answer(lines_of(life), probe.question) == probe.answer.casefold(), probe
+        assert_answered(drawn(seed, split, load)[1])
+
+
+@pytest.mark.parametrize("split", Split)
+def test_a_relative_of_whom_something_is_told_is_never_named(split: Split) -> None:
+    n_relatives = n_named = 0
+    for seed in range(150):
+        known = Reader(lines_of(drawn(seed, split, MIXED)[1])).known
+        links = {link for who, _ in known if (link := link_of(who))}
+        assert not links & set(known)
+        assert {owner for owner, _ in links} <= {""}
+        n_relatives += len(links)
+        n_named += len({("", relation.noun) for relation in relations.PEOPLE} & set(known))
+    assert min(n_relatives, n_named) > 50
+
+
+@pytest.mark.parametrize("split", Split)
+def test_whatever_is_told_is_of_the_side_of_the_life(split: Split) -> None:
+    for seed in range(60):
+        known = Reader(lines_of(drawn(seed, split, MIXED)[1])).known
+        values = {value for told in known.values() for value in told}
+        subjects = {who.split()[-1] for who, _ in known if who and not link_of(who)}
+        assert not {text for text in values | subjects if side(text) is not split}
+
+
+@pytest.mark.parametrize("split", [Split.VALIDATION, Split.TEST])
+@pytest.mark.parametrize(
+    ("noun", "kind"), [("sister", "woman"), ("brother", "man"), ("landlord", "man")]
+)
+def test_a_sister_is_a_woman_and_a_brother_a_man(noun: str, kind: str, split: Split) -> None:
+    [relation] = [relation for relation in relations.PEOPLE if relation.noun == noun]
+    world = World(Random(noun), split, [], (relation,))
+    drawn = {world.fact(subject=Subject(f"somebody {number}")).value for number in range(200)}
+    assert drawn <= set(entities(kind, split))
+
+
+def test_others_are_women_and_men() -> None:
+    either = [relation for relation in relations.EVERY if relation.value == "person"]
+    assert {relation.noun for relation in either} >= {"boss", "friend", "cousin", "owner", "call"}
+    assert {*either} == {*people(relations.EVERY)} - {*relations.PEOPLE[:2], relations.PEOPLE[7]}
+    world = World(Random(1), Split.TEST, [], (either[0],))
+    drawn = {world.fact(subject=Subject(f"somebody {number}")).value for number in range(200)}
+    women, men = (set(entities(kind, Split.TEST)) for kind in ("woman", "man"))
+    assert drawn <= women | men
+    assert min(len(drawn - women), len(drawn - men)) > 60
+
+
+@pytest.mark.parametrize("subject", [SELF, Subject("Maria"), SELF.relative(relations.PEOPLE[0])])
+def test_nothing_is_left_to_say_of_somebody_of_whom_all_is_said(subject: Subject) -> None:
+    world = World(Random(1), Split.TEST, ["Maria"], relations.HABITS)
+    told = {world.fact(subject=subject).relation.noun for _ in relations.HABITS}
+    assert told == {relation.noun for relation in relations.HABITS}
+    with pytest.raises(ValueError, match="nothing is left"):
+        world.fact(subject=subject)
+    assert world.fact(relations.CODES, subject).relation in relations.CODES
+    world.say_of(subject, relations.DEEDS[0])
+    with pytest.raises(ValueError, match="nothing is left"):
+        world.fact(relations.DEEDS[:1], subject)
+
+
+def test_more_people_come_when_all_is_said_of_those_known() -> None:
+    world = World(Random(1), Split.TEST, ["Maria"], relations.HABITS[:1])
+    facts = [world.fact() for _ in range(40)]
+    assert len({fact.subject for fact in facts}) == 40
+    assert len(world.names) > 10
 
 
 def test_changed_facts_are_answered_by_the_last_value_and_not_by_an_earlier_one() -> None:

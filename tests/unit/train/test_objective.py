@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_tasks import EchoTask, settings
+from small_tasks import EchoTask, TalkingTask, settings
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sleepmem.model.chat_tokens import ChatTokens
+from sleepmem.model.native import NativeSleepLM
 from sleepmem.model.network import SleepForCausalLM, fast_weights
 from sleepmem.model.sleep import sleep
+from sleepmem.runtime.measure import loss_cached, loss_from
+from sleepmem.train import objective
 from sleepmem.train.loop import build_model, n_token_passes
 from sleepmem.train.loops import loop_sleep, loop_wake
-from sleepmem.train.objective import score
+from sleepmem.train.objective import Reading, score
 from sleepmem.train.settings import Loop
 from sleepmem.train.tasks import IGNORED, Batch
 
@@ -255,3 +259,90 @@ def test_gradients_reach_every_token_of_every_window_through_the_fast_weights() 
     for tokens in (*(window for window, _ in windows), asked):
         assert bool((gradient[tokens.unique()] > 0).all())
     assert not gradient[30:].any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("window", [0, 1])
+@pytest.mark.parametrize("when", ["first", "again", "cached"])
+def test_a_reading_is_the_loss_that_a_sleep_is_measured_by(window: int, when: str) -> None:
+    lm = make()
+    tokens = [ids(1, 7, seed=n) for n in (1, 2)]
+    seen = torch.ones(1, 7, dtype=torch.bool)
+    asked, labels = ids(1, 1, 5), ids(1, 1, 5, seed=2)
+    batch = Batch(tuple((t, seen) for t in tokens), asked, labels, labels >= 0)
+    agent = NativeSleepLM(lm, ChatTokens(TalkingTask().tokenizer()), "echo")
+    weights = agent.blank()
+    for read in tokens[: window + (when == "again")]:
+        *_, last = agent.sleep(weights, read[0].tolist(), 3)
+        weights = last.weights
+    measured = loss_cached if when == "cached" else loss_from
+    expected = measured(agent, weights, tokens[window][0].tolist())
+    found = score(lm, batch, 3, reading=Reading(window, when))
+    assert float(found.speech) == pytest.approx(expected, rel=1e-4)
+    plain = score(lm, batch, 3)
+    assert plain.speech is None
+    assert torch.equal(found.loss, plain.loss)
+
+
+@torch.no_grad()
+def test_padding_of_a_window_is_not_read() -> None:
+    lm, batch = make(), draw(is_ragged=True)
+    found = float(score(lm, batch, 2, reading=Reading(1, "first")).speech)
+    filled = tuple((torch.where(m, w, (w + 5) % VOCAB), m) for w, m in batch.windows)
+    other = Batch(filled, batch.question_ids, batch.labels, batch.answer_at)
+    again = float(score(lm, other, 2, reading=Reading(1, "first")).speech)
+    assert again == pytest.approx(found, rel=1e-5)
+
+
+@pytest.mark.parametrize("backward", [None, 1, 2, 3, 9])
+def test_gradients_flow_through_the_last_windows_alone(backward: int | None) -> None:
+    lm = build_model(settings(layers="AG", tied=False), EchoTask())
+    windows = tuple((10 * n + ids(2, 7) % 10, torch.ones(2, 7).bool()) for n in range(3))
+    asked = 30 + ids(2, 4, 5) % 10
+    batch = Batch(windows, asked, asked, torch.ones_like(asked).bool())
+    found = score(lm, batch, 2, backward=backward)
+    found.loss.backward()
+    gradient = lm.model.embed_tokens.weight.grad.abs().sum(-1)
+    reached = [bool((gradient[window.unique()] > 0).all()) for window, _ in windows]
+    untouched = [not bool(gradient[window.unique()].any()) for window, _ in windows]
+    expected = [n >= 3 - (backward or 3) for n in range(3)]
+    assert reached == expected
+    assert untouched == [not is_reached for is_reached in expected]
+    assert torch.equal(found.loss, score(lm, batch, 2).loss)
+
+
+@torch.no_grad()
+def test_questions_of_uneven_length_are_answered_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm, generator = make(), torch.Generator().manual_seed(4)
+    asked, labels = ids(3, 9, 24, seed=5), ids(3, 9, 24, seed=6)
+    n_tokens = torch.randint(3, 25, (3, 9), generator=generator)
+    at = torch.arange(24)
+    labels[(at < n_tokens[..., None] - 2) | (at >= n_tokens[..., None])] = IGNORED
+    windows = draw(is_ragged=True).windows
+    whole = Batch(windows, asked, labels, labels != IGNORED)
+    calls = []
+
+    def counted(*given: object) -> Tensor:
+        calls.append(given)
+        return loop_wake(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(objective, "loop_wake", counted)
+    found = score(lm, whole, 2)
+    assert len(calls) == objective.LENGTHS
+    losses, right, first = [], [], []
+    for c in range(3):
+        for q in range(9):
+            n = int(n_tokens[c, q])
+            one = Batch(
+                tuple((w[c : c + 1], m[c : c + 1]) for w, m in windows),
+                *(x[c : c + 1, q : q + 1, :n] for x in (asked, labels, labels != IGNORED)),
+            )
+            alone = score(lm, one, 2)
+            losses.append(alone.loss)
+            right += alone.right.tolist()
+            first += alone.first.tolist()
+    torch.testing.assert_close(found.loss, torch.stack(losses).mean(), rtol=1e-4, atol=1e-4)
+    assert found.right.tolist() == right
+    assert found.first.tolist() == first

@@ -67,6 +67,15 @@ def test_attention_alone_learns_what_it_keeps_before_its_eyes(tmp_path: Path) ->
     assert figures["blank"] < 0.6
 
 
+def test_a_model_that_talks_needs_fast_weights_unless_it_keeps_everything(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="layers AA have no fast weights to sleep into"):
+        run(settings(task="talking", layers="AA", steps=1), tmp_path / "evicts", silent)
+    assert not (tmp_path / "evicts").exists()
+    kept = settings(task="talking", layers="AA", passes=(1,), steps=1, loop={"evict": False})
+    run(kept, tmp_path / "keeps", silent)
+    assert read_weights(tmp_path / "keeps/checkpoint").model.blank() == ()
+
+
 class Killed(BaseException):
     """Stands for a kill between two steps."""
 

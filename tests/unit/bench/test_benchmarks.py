@@ -45,6 +45,13 @@ def test_wake_rows(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first.name, first.goal) == ("wake_64k_over_1k", 1.10)
     assert first.ratio == pytest.approx(first.value / first.reference)
     assert first.holds == (first.ratio <= 1.10)
+    speeds = {row.name: row for row in rows if row.name.startswith("wake.")}
+    assert {name: row.goal for name, row in speeds.items()} == {
+        "wake.decode": 150,
+        "wake.sleep": 1500,
+    }
+    assert all(row.value > 0 and row.holds == (row.value >= row.goal) for row in speeds.values())
+    assert speeds["wake.decode"].value == pytest.approx(1000 / first.reference)
     keys = {"name", "value", "unit", "reference", "ratio", "goal", "holds"}
     assert all(keys <= row.document().keys() for row in rows)
 

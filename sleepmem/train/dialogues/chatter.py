@@ -33,7 +33,7 @@ GREETED = {
 REMARKS = (
     "The weather is {A} today.",
     "It was a long day.",
-    "I am a little tired.",
+    "It was a long day and I am tired, a little.",
     "Nothing new here.",
     "I watched a film about {W} and {W}.",
     "The news was all about {W}.",

@@ -106,6 +106,9 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
 
     Args:
         pieces: see `World`.
+
+    Raises:
+        ValueError: there is not so much to say; several hundred statements are too many.
     """
     among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
     world = World(rng, split, [], among, load.sentences, pieces, load.in_pieces)

@@ -152,7 +152,10 @@ def never_said(world: World) -> None:
     nouns = {noun for _, noun in world.said}
     told = [relation for relation in relations.OF_PEOPLE if relation.noun in nouns]
     told_of = {name for name, _ in world.said}
-    people = [Subject(name) for name in (SELF.name, *world.names) if name in told_of]
+    relatives = [
+        SELF.relative(r).name for r in relations.PEOPLE if (SELF.name, r.noun) in world.unnamed
+    ]
+    people = [Subject(n) for n in (SELF.name, *world.names, *relatives) if n in told_of]
     pairs = [(p, r) for p in people for r in told if (p.name, r.noun) not in world.said]
     if pairs:
         world.ask_unknown(*world.rng.choice(pairs))

@@ -69,7 +69,7 @@ class World:
         in_pieces: share of names and values that are.
         statements, probes: so far, plot by plot.
         said: (subject, noun) of which something is known.
-        named: (subject, noun) of which a name is told.
+        named, unnamed: (subject, noun) of which a name is told, or must not be.
         n_plots: that are told; the number of the one being told.
     """
 
@@ -84,6 +84,7 @@ class World:
     probes: list[Probe] = field(default_factory=list)
     said: set[tuple[str, str]] = field(default_factory=set)
     named: set[tuple[str, str]] = field(default_factory=set)
+    unnamed: set[tuple[str, str]] = field(default_factory=set)
     n_plots: int = 0
 
     def subject(self) -> Subject:
@@ -94,7 +95,7 @@ class World:
         if kind < OF_SELF + OF_RELATIVES and self.sentences:
             relation = self.rng.choice(RELATIVES)
             if (SELF.name, relation.noun) not in self.named:
-                self.said.add((SELF.name, relation.noun))  # who it is stays untold
+                self.unnamed.add((SELF.name, relation.noun))  # who it is stays untold
                 return SELF.relative(relation)
         return Subject(self.rng.choice(self.names))
 
@@ -118,26 +119,31 @@ class World:
         """
         while True:
             who = self.subject() if subject is None else subject
-            unsaid = [r for r in among or self.relations if (who.name, r.noun) not in self.said]
+            unsaid = [r for r in among or self.relations if self.is_unsaid(who, r)]
             if unsaid:
                 relation = self.rng.choice(unsaid)
                 self.say_of(who, relation)
                 if relation.value in PEOPLE:
                     self.named.add((who.name, relation.noun))
-                return Fact(who, relation, self.entity(relation.value))
+                return self.other(Fact(who, relation, who.name))
             if subject is not None:
                 raise ValueError(f"nothing is left to say of {who.itself}")
             self.names.append(self.entity("person"))
+
+    def is_unsaid(self, subject: Subject, relation: Relation) -> bool:
+        """Return whether a plot may still say it."""
+        key = subject.name, relation.noun
+        return key not in self.said and key not in self.unnamed
 
     def say_of(self, subject: Subject, relation: Relation) -> None:
         """Note that something is said, so that no other plot says it."""
         self.said.add((subject.name, relation.noun))
 
     def other(self, fact: Fact) -> Fact:
-        """Return the fact with another value."""
+        """Return the fact with another value, and nobody as a relative of himself."""
         while True:
             value = self.entity(fact.relation.value)
-            if value != fact.value:
+            if value not in (fact.value, fact.subject.name):
                 return fact._replace(value=value)
 
     def tell(self, fact: Fact, *, is_change: bool = False) -> None:

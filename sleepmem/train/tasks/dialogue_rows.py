@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sleepmem.model.chat_tokens import ChatTokens
+from sleepmem.train.dialogues.entities import Split, side
 from sleepmem.train.dialogues.life import Life, Line
 from sleepmem.train.dialogues.plots import KINDS
 from sleepmem.train.dialogues.vocabulary import tokenizer
@@ -39,10 +40,14 @@ def _chat() -> ChatTokens:
 
 @cache
 def single_pieces() -> tuple[str, ...]:
-    """Return the words that are a piece of names, one token each, in the order of the ids."""
+    """Return the capitalised pieces of names that are a word by themselves, one token each.
+
+    Those that are a held-out name are not among them.
+    """
     vocabulary = tokenizer().get_vocab(with_added_tokens=False)
     starts = sorted(piece[1:] for piece in vocabulary if piece[0] == "Ġ" and piece[1:].isalpha())
-    return tuple(p for p in starts if p.isascii() and p[0].isupper() and len(p) > 1)
+    plain = (p for p in starts if p.isascii() and p[0].isupper() and len(p) > 1)
+    return tuple(piece for piece in plain if side(piece) is Split.TRAIN)
 
 
 def _message(role: Role, text: str) -> list[int]:

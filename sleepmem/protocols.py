@@ -117,7 +117,12 @@ class SleepLM(Protocol):
         ...
 
     def next(self, states: Sequence[WakeState], sampling: Sequence[Sampling]) -> list[int]:
-        """Return one token for each state, sampled and already read by it."""
+        """Return one token for each state, sampled and already read by it.
+
+        States of any length and of different agents go together, and none sees another. If one
+        of them cannot go on, none was advanced. Decoded together or alone, a state's logits
+        differ by rounding at most.
+        """
         ...
 
     def sleep(

@@ -23,6 +23,7 @@ from sleepmem.model.network import LayerState, SleepForCausalLM
 from sleepmem.model.sampling import sample
 from sleepmem.model.sleep import sleep_steps
 from sleepmem.model.snapshot_bytes import SnapshotFormat
+from sleepmem.model.together import step_together
 from sleepmem.protocols import SleepStep
 from sleepmem.types import Message, Sampling
 
@@ -120,14 +121,21 @@ class NativeSleepLM:
     def next(self, states: Sequence[WakeState], sampling: Sequence[Sampling]) -> list[int]:
         chosen = []
         for state, how in zip(states, sampling, strict=True):
+            self._check_length(state.n_tokens + 1)
             if state.logits is None:
                 raise ConfigError(
                     "nothing was read, so there is nothing to continue",
                     hint="Read at least the reply prefix first.",
                 )
-            token_id = sample(state.logits, how, position=state.n_tokens)
-            state.logits = self._forward(state, [token_id])[-1]
-            chosen.append(token_id)
+            chosen.append(sample(state.logits, how, position=state.n_tokens))
+        if len(states) == 1:
+            [state] = states
+            state.logits = self._forward(state, chosen)[-1]
+            return chosen
+        logits, layers = step_together(self._lm, [state.layers for state in states], chosen)
+        for state, after, row in zip(states, layers, logits, strict=True):
+            state.layers, state.logits = after, row.clone()
+            state.n_tokens += 1
         return chosen
 
     def sleep(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from sleepmem.errors import NotOpen
+from sleepmem.runtime.decoder import Decoder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,12 +21,16 @@ class Engine:
 
     Args:
         depth: calls that may wait for the thread; more wait for a place.
+
+    Attributes:
+        decoder: decodes all who speak together.
     """
 
     def __init__(self, *, depth: int = 64) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sleepmem-model")
         self._places = asyncio.Semaphore(depth)
         self._is_closed = False
+        self.decoder = Decoder(self.run)
 
     @property
     def is_closed(self) -> bool:

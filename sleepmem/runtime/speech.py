@@ -34,19 +34,15 @@ class Speech:
         detokenizer = await engine.run(lm.detokenizer)
         scissors = Scissors(self.stop)
 
-        def step() -> str:
-            [token_id] = lm.next([self.state], [self.sampling])
-            self.token_ids.append(token_id)
-            return "" if token_id in lm.stop_ids else detokenizer.push(token_id)
-
         while len(self.token_ids) < self.max_tokens and not scissors.has_cut:
-            said = scissors.push(await engine.run(step))
-            if self.token_ids[-1] in lm.stop_ids:
+            token_id = await engine.decoder.next(lm, self.state, self.sampling)
+            self.token_ids.append(token_id)
+            if token_id in lm.stop_ids:
                 self.finish_reason = FinishReason.STOP
                 break
-            if said:
+            if said := scissors.push(detokenizer.push(token_id)):
                 yield self._say(said)
-        rest = scissors.push(await engine.run(detokenizer.flush)) + scissors.flush()
+        rest = scissors.push(detokenizer.flush()) + scissors.flush()
         if scissors.has_cut:
             self.finish_reason = FinishReason.STOP
         if self.token_ids[-1] not in lm.stop_ids:

@@ -133,6 +133,8 @@ class FakeSleepLM:
         state.ids.extend(token_ids)
 
     def next(self, states: Sequence[FakeWakeState], sampling: Sequence[Sampling]) -> list[int]:
+        for state in states:
+            self._check([], len(state.ids) + 1)
         found = [_choose(state, how) for state, how in zip(states, sampling, strict=True)]
         for state, token_id in zip(states, found, strict=True):
             self.read(state, [token_id])

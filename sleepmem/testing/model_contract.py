@@ -168,6 +168,18 @@ class SleepLMContract:
         for one, other in zip(alone, together, strict=True):
             self.assert_same_state(lm, one, other)
 
+    def test_next_advances_nobody_if_one_cannot_go_on(
+        self, lm: SleepLM, lived: FastWeights, ids: list[int]
+    ) -> None:
+        able, full = lm.wake(lived), lm.wake(lived)
+        lm.read(able, ids)
+        lm.read(full, (ids * lm.window)[: lm.window])
+        before = lm.copy(able)
+        for states in ([able, full], [full, able]):
+            with pytest.raises(SleepmemError):
+                lm.next(states, [GREEDY, GREEDY])
+        self.assert_same_state(lm, able, before)
+
     def test_next_keeps_to_allowed_ids(self, lm: SleepLM, ids: list[int]) -> None:
         allowed = frozenset(ids[1:4])
         state = lm.wake(lm.blank())

@@ -20,8 +20,10 @@ from sleepmem.train.tasks import find_task
 def plan(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give the plan of a short demo over an untrained model."""
     folder = tmp_path_factory.mktemp("demo")
-    task = find_task("facts")
-    small = TrainSettings(task="facts", steps=1, hidden_size=16, n_attention_heads=2, d_k=8, d_v=8)
+    task = find_task("dialogues")
+    small = TrainSettings(
+        task="dialogues", steps=1, hidden_size=16, n_attention_heads=2, d_k=8, d_v=8
+    )
     export(folder / "model", build_model(small, task), task)
     return {
         "db": str(folder / "demo.db"),

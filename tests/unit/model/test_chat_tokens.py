@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from sleepmem.model.chat_tokens import ChatTokens
-from sleepmem.train.tasks.facts_talk import all_texts
-from sleepmem.train.tasks.facts_words import ATTRIBUTES, NAMES
-from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
+from sleepmem.train.dialogues.vocabulary import texts, tokenizer
+from sleepmem.train.tokenizer import save_tokenizer
 from sleepmem.types import Message, Role, ToolCall
 
-TOKENIZER = build_tokenizer(all_texts())
+TOKENIZER = tokenizer()
 CHAT = ChatTokens(TOKENIZER)
 BORDERS = {CHAT.end, CHAT.pad, *(CHAT.encode(Message(role=r, content=""))[0] for r in Role)}
 
@@ -37,10 +36,9 @@ def test_typed_borders_are_text(text: str) -> None:
     assert not BORDERS & set(CHAT.text_ids(text))
 
 
-def test_every_name_and_value_is_one_token() -> None:
-    for word in (*NAMES, *(value for a in ATTRIBUTES for value in a.values)):
+def test_every_word_of_the_wordings_is_one_token() -> None:
+    for word in {word for text in texts() for word in text.split() if word.isalpha()}:
         assert len(CHAT.text_ids(word)) == 1, word
-        assert CHAT.text_ids(f"so {word}.")[-2] == CHAT.text_ids(word)[0], word
 
 
 def test_chat_template_gives_the_same_ids(tmp_path: Path) -> None:

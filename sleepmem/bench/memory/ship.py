@@ -1,0 +1,52 @@
+"""Copy finished runs beside the package: how the shipped checkpoints came there.
+
+    python -m sleepmem.bench.memory.ship runs/tiny-2 sleepmem/pretrained/tiny-2
+    python -m sleepmem.bench.memory.ship runs/passes1 sleepmem/pretrained/memory/passes1_steps
+
+The first with its tokenizer, to live with; opponents in half precision, to be compared with.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from sleepmem.bench.memory.checkpoints import FOLDER
+from sleepmem.errors import ConfigError
+from sleepmem.model.checkpoint import CONFIG, WEIGHTS
+from sleepmem.train.run import CHECKPOINT
+from sleepmem.train.runs import RECORD, read_record
+
+MOST_BYTES = 16 << 20
+
+
+def ship(run: Path, folder: Path) -> None:
+    """Copy the checkpoint and the record of a finished run.
+
+    Raises:
+        ConfigError: there is no such run, or it has steps to go.
+    """
+    settings, progress, _ = read_record(run)
+    if progress.step < settings.steps or not (run / CHECKPOINT / CONFIG).is_file():
+        raise ConfigError(
+            f"{run} is at step {progress.step} of {settings.steps}",
+            hint="Let it end first: give the command that began it once more.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / RECORD, folder / RECORD)
+    if folder.resolve().parent == FOLDER.resolve():
+        tensors = load_file(run / CHECKPOINT / WEIGHTS)
+        save_file({n: t.half() for n, t in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+        shutil.copy(run / CHECKPOINT / CONFIG, folder / CONFIG)
+    else:
+        shutil.copytree(run / CHECKPOINT, folder, dirs_exist_ok=True)
+    n_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    if n_bytes > MOST_BYTES:
+        raise ConfigError(f"{folder} has {n_bytes} bytes, more than the {MOST_BYTES} that fit")
+
+
+if __name__ == "__main__":
+    ship(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -45,7 +45,7 @@ async def claim(
     if create:
         newborn = {"name": agent, "fingerprint": fingerprint, "epoch": 0, "created_at": now}
         await _insert_if_new(connection, table, newborn)
-    query = select(table).where(table.c.name == agent).with_for_update()
+    query = select(table).where(table.c.name == agent).with_for_update(key_share=True)
     found = (await connection.execute(query)).one_or_none()
     if found is None:
         raise AgentNotFound(agent)
@@ -97,6 +97,7 @@ async def delete_agent(connection: AsyncConnection, agent: str) -> None:
         (schema.thread, schema.thread.c.branch_id.in_(branches)),
         (branch, branch.c.agent_id == owner),
         (schema.snapshot, schema.snapshot.c.agent_id == owner),
+        (schema.snapshot_chunk, schema.snapshot_chunk.c.agent_id == owner),
         (schema.agent, schema.agent.c.id == owner),
     ):
         await connection.execute(delete(table).where(is_its))

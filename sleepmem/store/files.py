@@ -63,11 +63,7 @@ class SnapshotFiles:
 
     async def put(self, agent: str, data: bytes) -> Snapshot:
         folder = self._folder(agent)
-        if len(data) > self._max_bytes:
-            raise ConfigError(
-                f"a snapshot of {len(data)} bytes is larger than the limit of {self._max_bytes}",
-                hint="Raise max_bytes of the snapshot store.",
-            )
+        check_size(data, self._max_bytes)
         return await asyncio.to_thread(self._put, folder, data)
 
     async def get(self, agent: str, digest: str) -> bytes:
@@ -125,6 +121,15 @@ class SnapshotFiles:
         if not hmac.compare_digest(blake3(data).digest(), bytes.fromhex(path.name)):
             raise SnapshotCorrupt(path.name, "its bytes have another digest")
         return data
+
+
+def check_size(data: bytes, max_bytes: int) -> None:
+    """Raise ConfigError if `data` is too large to be put."""
+    if len(data) > max_bytes:
+        raise ConfigError(
+            f"a snapshot of {len(data)} bytes is larger than the limit of {max_bytes}",
+            hint="Raise max_bytes of the snapshot store.",
+        )
 
 
 def checked_digest(digest: str) -> str:

@@ -49,7 +49,8 @@ async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) ->
     query = select(schema.agent.c.id, schema.agent.c.epoch).where(
         schema.agent.c.name == lookup(agent)
     )
-    found = (await connection.execute(query.with_for_update())).one_or_none()
+    # its id stays as it is, so nobody waits for a snapshot that is being put under it
+    found = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
     if found is None:
         raise AgentNotFound(agent)
     if found.epoch != epoch:

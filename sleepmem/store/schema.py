@@ -128,6 +128,17 @@ snapshot = Table(
     Column("created_at", Utc, nullable=False),
 )
 
+# The bytes of a snapshot in order, where they are kept as rows and not as files. They are stored
+# before the log names them, so they refer to the agent and not to `snapshot`.
+snapshot_chunk = Table(
+    "sleepmem_snapshot_chunk",
+    metadata,
+    Column("agent_id", ForeignKey(agent.c.id), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
 branch = Table(
     "sleepmem_branch",
     metadata,

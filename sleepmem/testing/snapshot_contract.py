@@ -10,11 +10,16 @@ from blake3 import blake3
 from sleepmem.errors import ConfigError, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotStore
 
+MIB = 1 << 20
 NAMES = ["ana", "Ana", "ANA", ".", "..", "a/b", "../ana", "a%2fb", "~", "-", "ä", "ä", "名前", "🦊"]
+NAMES += ["x" * 255, "x" * 254 + "y", "\N{FOX FACE}" * 255]
 
 
 class SnapshotStoreContract:
-    """What every snapshot store promises."""
+    """What every snapshot store promises.
+
+    A store whose agents must be born before they have snapshots is given all of `NAMES`.
+    """
 
     pytestmark = pytest.mark.asyncio
 
@@ -23,7 +28,11 @@ class SnapshotStoreContract:
         """Return an empty store."""
         raise NotImplementedError("override the fixture `store`")
 
-    @pytest.mark.parametrize("data", [b"", b"\0", b"fast weights", bytes(range(256)) * 4099])
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"\0", b"fast weights", b"x" * MIB, b"x" * (MIB + 1), bytes(range(256)) * 9999],
+        ids=len,
+    )
     async def test_get_returns_what_was_put(self, store: SnapshotStore, data: bytes) -> None:
         snapshot = await store.put("ana", data)
         assert (snapshot.digest, snapshot.n_bytes) == (blake3(data).hexdigest(), len(data))
@@ -39,6 +48,24 @@ class SnapshotStoreContract:
         snapshots = await asyncio.gather(*(store.put("ana", b"same" * 999) for _ in range(8)))
         assert len(set(snapshots)) == 1
         assert await store.get("ana", snapshots[0].digest) == b"same" * 999
+
+    async def test_put_get_and_delete_at_once_are_whole(self, store: SnapshotStore) -> None:
+        data = bytes(range(256)) * 9999
+        digest = (await store.put("ana", data)).digest
+
+        async def got() -> bytes | None:
+            try:
+                return await store.get("ana", digest)
+            except SnapshotNotFound:
+                return None
+
+        for _ in range(3):
+            writes = [store.put("ana", data), store.delete("ana", digest), store.put("ana", data)]
+            *read, _, _, _ = await asyncio.gather(got(), got(), *writes)
+            assert set(read) <= {None, data}
+        assert await got() in (None, data)
+        await store.put("ana", data)
+        assert await got() == data
 
     async def test_get_of_unknown_digest_is_not_found(self, store: SnapshotStore) -> None:
         await store.put("ana", b"known")
@@ -72,8 +99,7 @@ class SnapshotStoreContract:
     async def test_agents_see_only_their_own_whatever_their_names(
         self, store: SnapshotStore
     ) -> None:
-        long = ["x" * 255, "x" * 254 + "y", "\N{FOX FACE}" * 255]
-        own = {name: await store.put(name, name.encode()) for name in NAMES + long}
+        own = {name: await store.put(name, name.encode()) for name in NAMES}
         for name, snapshot in own.items():
             assert await store.digests(name) == [snapshot.digest]
             assert await store.get(name, snapshot.digest) == name.encode()

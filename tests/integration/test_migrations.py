@@ -13,7 +13,7 @@ from alembic import command
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from sleepmem.errors import SchemaMismatch, StoreError
-from sleepmem.store import open_log
+from sleepmem.store import SnapshotRows, open_log
 from sleepmem.store.engine import normalised, sync_engine
 from sleepmem.store.migrate import alembic_config, check, current, head, script_location, upgrade
 from sleepmem.store.schema import metadata
@@ -66,6 +66,7 @@ async def live(url: str) -> None:
     await life.finish(await life.stage(request_id="r"))
     await life.fail_to_sleep("e", 0, 5)
     await life.sleep()
+    await SnapshotRows(log).put("ana", b"fast weights")
     await log.aclose()
 
 
@@ -118,6 +119,29 @@ async def test_up_down_up_with_rows(url: str) -> None:
     assert tables() == {"sleepmem_schema_version"}
     await upgrade(url)
     await live(url)
+    assert await check(url) == head()
+
+
+async def test_way_back_from_the_last_step_drops_only_its_table(url: str) -> None:
+    await live(url)
+
+    def counts() -> dict[str, int]:
+        with sync_engine(normalised(url)).connect() as connection:
+            names = set(inspect(connection).get_table_names()) & {*metadata.tables}
+            return {
+                name: connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0 for name in names
+            }
+
+    before = counts()
+    assert 0 not in before.values()
+    with sync_engine(normalised(url)).begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+    del before["sleepmem_snapshot_chunk"]
+    assert counts() == before
+    with pytest.raises(SchemaMismatch):
+        await open_log(url)
+    await upgrade(url)
+    assert counts() == before | {"sleepmem_snapshot_chunk": 0}
     assert await check(url) == head()
 
 

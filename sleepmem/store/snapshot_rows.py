@@ -1,0 +1,143 @@
+"""Snapshots as rows: `sleepmem_snapshot_chunk`, in chunks of at most 1 MiB.
+
+Whoever reaches the database can wake its agents. A snapshot is there whole or not at all: its
+chunks are written in one transaction, in their order, and are locked in that order before they
+are deleted, so that two writers of one snapshot take turns and never wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+
+from blake3 import blake3
+from sqlalchemy import ScalarSelect, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
+from sleepmem.store import schema
+from sleepmem.store.files import MAX_BYTES, check_size, checked_digest
+from sleepmem.store.transactions import Transactions
+from sleepmem.types import Snapshot, checked_name
+
+CHUNK_BYTES = 1 << 20
+
+_chunk = schema.snapshot_chunk
+
+
+class SnapshotRows:
+    """`SnapshotStore` in the database of a log, whose agents alone can have snapshots.
+
+    As with files, bytes are stored before `commit_sleep` names them, in a transaction of their
+    own: after a crash between the two they belong to no episode, cost room and harm nothing.
+    They go with their agent.
+
+    Args:
+        database: runs the transactions; who made it closes it.
+        max_bytes: larger snapshots are neither written nor read.
+    """
+
+    def __init__(self, database: Transactions, *, max_bytes: int = MAX_BYTES) -> None:
+        self._database = database
+        self._max_bytes = max_bytes
+
+    async def put(self, agent: str, data: bytes) -> Snapshot:
+        """Store durably before returning; what was there of this snapshot is written anew.
+
+        Raises:
+            AgentNotFound: the log has no such agent.
+        """
+        checked_name("agent name", agent)
+        check_size(data, self._max_bytes)
+        digest = (await asyncio.to_thread(blake3, data)).hexdigest()
+        await self._database.write(_put, agent, digest, data)
+        return Snapshot(digest=digest, n_bytes=len(data))
+
+    async def get(self, agent: str, digest: str) -> bytes:
+        checked_name("agent name", agent)
+        checked_digest(digest)
+        data = await self._database.read(_get, agent, digest, self._max_bytes)
+        found = await asyncio.to_thread(blake3, data)
+        if not hmac.compare_digest(found.digest(), bytes.fromhex(digest)):
+            raise _corrupt(digest, "its bytes have another digest")
+        return data
+
+    async def digests(self, agent: str) -> list[str]:
+        return await self._database.read(_digests, checked_name("agent name", agent))
+
+    async def delete(self, agent: str, digest: str) -> None:
+        checked_name("agent name", agent)
+        await self._database.write(_delete, agent, checked_digest(digest))
+
+
+async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes) -> None:
+    owner = schema.agent.c
+    # the agent cannot be deleted meanwhile, but it can go on writing
+    query = select(owner.id).where(owner.name == agent)
+    agent_id = await connection.scalar(query.with_for_update(read=True, key_share=True))
+    if agent_id is None:
+        raise AgentNotFound(agent)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(_chunk)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(_chunk.primary_key), set_={"data": statement.excluded.data}
+    )
+    starts = range(0, len(data), CHUNK_BYTES) or range(1)  # no bytes are one empty chunk
+    for n, start in enumerate(starts):
+        chunk = data[start : start + CHUNK_BYTES]
+        row = {"agent_id": agent_id, "digest": digest, "n": n, "data": chunk}
+        await connection.execute(statement, row)
+    of_snapshot = (_chunk.c.agent_id == agent_id) & (_chunk.c.digest == digest)
+    await connection.execute(delete(_chunk).where(of_snapshot, _chunk.c.n >= len(starts)))
+
+
+async def _get(connection: AsyncConnection, agent: str, digest: str, max_bytes: int) -> bytes:
+    owner = _owner(agent)
+    of_snapshot = (_chunk.c.agent_id == owner) & (_chunk.c.digest == digest)
+    # the sizes come without the bytes, in either database
+    sizes = select(func.count(), func.sum(func.length(_chunk.c.data))).where(of_snapshot)
+    n_chunks, n_bytes = (await connection.execute(sizes)).one()
+    if not n_chunks:
+        raise _not_found(agent, digest)
+    if n_bytes > max_bytes:
+        raise _corrupt(digest, f"{n_bytes} bytes are more than the limit of {max_bytes}")
+    chunks: list[bytes] = []
+    for n in range(n_chunks):
+        chunk = await connection.scalar(select(_chunk.c.data).where(of_snapshot, _chunk.c.n == n))
+        if chunk is None:
+            raise _corrupt(digest, f"chunk {n} is missing, though there are {n_chunks}")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _digests(connection: AsyncConnection, agent: str) -> list[str]:
+    query = select(_chunk.c.digest).distinct().where(_chunk.c.agent_id == _owner(agent))
+    return sorted((await connection.scalars(query)).all())
+
+
+async def _delete(connection: AsyncConnection, agent: str, digest: str) -> None:
+    of_snapshot = (_chunk.c.agent_id == _owner(agent)) & (_chunk.c.digest == digest)
+    places = select(_chunk.c.n).where(of_snapshot).order_by(_chunk.c.n).with_for_update()
+    # if there are none, what somebody else puts from here on is not ours to delete
+    if (await connection.scalars(places)).all():
+        await connection.execute(delete(_chunk).where(of_snapshot))
+
+
+def _owner(agent: str) -> ScalarSelect[int]:
+    return select(schema.agent.c.id).where(schema.agent.c.name == agent).scalar_subquery()
+
+
+def _not_found(agent: str, digest: str) -> SnapshotNotFound:
+    problem = SnapshotNotFound(agent, digest)
+    problem.hint = f"If it lies in a file, set SLEEPMEM_SNAPSHOTS=files. {problem.hint}"
+    return problem
+
+
+def _corrupt(digest: str, problem: str) -> SnapshotCorrupt:
+    corrupt = SnapshotCorrupt(digest, problem)
+    corrupt.hint = (
+        f"The log is untouched. DELETE FROM {_chunk.name} WHERE digest = '{digest}', then derive "
+        "it again with: sleepmem replay --agent NAME --verify"
+    )
+    return corrupt

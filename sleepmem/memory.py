@@ -27,6 +27,7 @@ from sleepmem.store import (
     MemoryEpisodeLog,
     MemorySnapshotStore,
     SnapshotFiles,
+    SnapshotRows,
     open_log,
 )
 from sleepmem.types import (
@@ -65,8 +66,8 @@ class SleepMemory:
         retention_floor: sleeps that retain less are rejected; None accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
-        data: folder of the snapshots; None puts them beside a SQLite file, else into the
-            platform's data folder.
+        data: folder of snapshot files; None is beside a SQLite file, else the platform's data
+            folder. With Postgres snapshots are rows, unless the settings say `files`.
         clock: time; None is the machine's.
     """
 
@@ -321,14 +322,16 @@ class SleepMemory:
         return self._house
 
     async def _open_store(self, closing: AsyncExitStack) -> tuple[EpisodeLog, SnapshotStore]:
-        from sleepmem.settings import Settings, data_folder, database_url
+        from sleepmem.settings import Settings, database_url, snapshot_folder
 
-        settings = Settings() if self._db is None else None
-        db = settings.database() if settings else database_url(self._db or "")
-        data = self._data or (settings.data if settings else None)
+        settings = Settings()
+        db = settings.database() if self._db is None else database_url(self._db)
+        data = self._data or (settings.data if self._db is None else None)
         log = await open_log(db)
         closing.push_async_callback(log.aclose)
-        return log, SnapshotFiles(data or _beside(db) or data_folder() / "snapshots")
+        if settings.keeps_rows(db):
+            return log, SnapshotRows(log)
+        return log, SnapshotFiles(data or snapshot_folder(db))
 
 
 class _House:
@@ -386,12 +389,3 @@ def _check_address(name: str) -> None:
             f"the agent name {name!r} has a '/' or '@', which set off branch and episode",
             hint="Choose a name without them.",
         )
-
-
-def _beside(db: str) -> Path | None:
-    """Return the folder for snapshots beside a SQLite file; None for any other database."""
-    scheme, _, rest = db.partition("://")
-    file = rest[1:].partition("?")[0]
-    if not scheme.startswith("sqlite") or not file or ":memory:" in file:
-        return None
-    return Path(f"{file}.snapshots")

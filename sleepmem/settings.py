@@ -1,6 +1,6 @@
 """Where sleepmem looks when nothing was given: environment, then config file, then defaults.
 
-    argument > SLEEPMEM_DB, SLEEPMEM_MODEL, SLEEPMEM_DATA > config.toml > default
+    argument > SLEEPMEM_DB, _MODEL, _DATA, _SNAPSHOTS > config.toml > default
 
 The config file is `config.toml` in the platform's config folder, or the file that
 SLEEPMEM_CONFIG names. Reading settings touches no folder; `database()` makes the default one.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import Field, ValidationError, field_validator
@@ -43,6 +43,15 @@ def database_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{Path(text).expanduser()}"
 
 
+def snapshot_folder(db: str) -> Path:
+    """Return the folder of snapshot files: beside a SQLite file, else in the data folder."""
+    scheme, _, rest = db.partition("://")
+    file = rest[1:].partition("?")[0]
+    if not scheme.startswith("sqlite") or not file or ":memory:" in file:
+        return data_folder() / "snapshots"
+    return Path(f"{file}.snapshots")
+
+
 def _default_db() -> str:
     return database_url(str(data_folder() / "sleepmem.db"))
 
@@ -54,6 +63,9 @@ class Settings(BaseSettings):
         db: database URL, or the path of a SQLite file.
         model: name of a shipped checkpoint or path of a checkpoint folder.
         data: folder of the snapshot files; None lets the database decide.
+        snapshots: where snapshots are kept: in `files`, or as `rows` of the database, so that
+            every machine that reaches it can wake its agents; `auto` is rows with Postgres and
+            files with SQLite.
 
     Raises:
         ConfigError: an unknown key in the config file, a value that does not fit, or a file
@@ -67,6 +79,7 @@ class Settings(BaseSettings):
     db: str = Field(default_factory=_default_db, min_length=1)
     model: str = Field(default="sleepmem/tiny", min_length=1)
     data: Path | None = None
+    snapshots: Literal["auto", "files", "rows"] = "auto"
 
     def __init__(self, **given: Any) -> None:
         _check_config_file()
@@ -102,6 +115,11 @@ class Settings(BaseSettings):
                     hint="Choose another database with --db or SLEEPMEM_DB.",
                 ) from problem
         return self.db
+
+    def keeps_rows(self, db: str) -> bool:
+        """Return whether snapshots of the database at the URL `db` are rows of it."""
+        is_postgres = db.partition("://")[0].startswith("postgres")
+        return is_postgres if self.snapshots == "auto" else self.snapshots == "rows"
 
     @classmethod
     def settings_customise_sources(

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from sleepmem.errors import ConfigError
-from sleepmem.settings import Settings, config_file, data_folder, database_url
+from sleepmem.settings import (
+    Settings,
+    config_file,
+    data_folder,
+    database_url,
+    snapshot_folder,
+)
 
 
 @pytest.fixture
@@ -52,6 +58,28 @@ def test_database_may_be_a_path(text: str, url: str) -> None:
     assert database_url(text) == url
 
 
+@pytest.mark.parametrize(
+    ("snapshots", "db", "are_rows"),
+    [
+        ("auto", "sqlite:///agents.db", False),
+        ("auto", "postgresql://db/agents", True),
+        ("auto", "postgres+psycopg://db/agents", True),
+        ("files", "postgresql://db/agents", False),
+        ("rows", "sqlite:///agents.db", True),
+    ],
+)
+def test_database_decides_where_snapshots_are_kept_unless_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, snapshots: str, db: str, are_rows: bool
+) -> None:
+    monkeypatch.setenv("SLEEPMEM_SNAPSHOTS", snapshots)
+    assert Settings().keeps_rows(db) is are_rows
+
+
+def test_snapshot_files_lie_beside_a_sqlite_file(home: Path) -> None:
+    assert snapshot_folder("sqlite:////srv/a.db?timeout=3") == Path("/srv/a.db.snapshots")
+    assert snapshot_folder("postgresql://db/agents") == data_folder() / "snapshots"
+
+
 def test_order_is_argument_environment_file_default(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +110,7 @@ def test_config_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ('modell = "x"', "unknown setting 'modell'"),
         ("model = 3", "setting 'model': "),
         ('model = ""', "setting 'model': "),
+        ('snapshots = "sometimes"', "setting 'snapshots': Input should be 'auto', 'files' or"),
         ("model = ", "config.toml: "),
     ],
 )

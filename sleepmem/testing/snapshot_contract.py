@@ -11,7 +11,22 @@ from sleepmem.errors import ConfigError, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotStore
 
 MIB = 1 << 20
-NAMES = ["ana", "Ana", "ANA", ".", "..", "a/b", "../ana", "a%2fb", "~", "-", "ä", "ä", "名前", "🦊"]
+NAMES = [
+    "ana",
+    "Ana",
+    "ANA",
+    ".",
+    "..",
+    "a/b",
+    "../ana",
+    "a%2fb",
+    "~",
+    "-",
+    "\u00e4",
+    "a\u0308",
+    "名前",
+    "🦊",
+]
 NAMES += ["x" * 255, "x" * 254 + "y", "\N{FOX FACE}" * 255]
 
 

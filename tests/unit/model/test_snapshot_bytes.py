@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,3 +104,58 @@ def test_a_strangers_snapshot_is_named_as_such(fmt: SnapshotFormat) -> None:
     with pytest.raises(FingerprintMismatch) as caught:
         fmt.load(stranger.dump(weights()))
     assert (caught.value.found, caught.value.expected) == (FOREIGN, MINE)
+
+
+def test_model_without_fast_weights_reads_what_it_writes() -> None:
+    fmt = SnapshotFormat(MINE, ())
+    assert fmt.load(fmt.dump(())) == ()
+    with pytest.raises(SnapshotCorrupt):
+        fmt.load(fmt.dump(()) + bytes(4))
+
+
+def huge_files(good: bytes) -> Iterator[bytes]:
+    """Yield large headers, and small ones that ask for much; about 8 MiB at most."""
+    n_bytes, n_header = 8 << 20, 8 + int.from_bytes(good[:8], "little")
+    text = good[8:n_header].rstrip()
+    for piece in (b"[", b'{"a":', b"9", b"[],", b" ", b'{"":{}},', text[:32], b"\0"):
+        many = piece * (n_bytes // len(piece))
+        yield struct.pack("<Q", len(many)) + many
+        yield struct.pack("<Q", len(many) + len(text) - 1) + text[:-1] + many
+    one = b',"%06d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    many = text[:-1] + b"".join(one % i for i in range(100_000)) + b"}"
+    yield struct.pack("<Q", len(many)) + many + good[n_header:]
+    for number in (b"1099511627776", b"9223372036854775807", b"18446744073709551615"):
+        asked = text.replace(b"[1,2,4,3]", b"[" + number + b"]").replace(b"96", number)
+        yield struct.pack("<Q", len(asked)) + asked + good[n_header:]
+    for claimed in (2**30, 2**40, 2**62, 2**63, 2**64 - 1):
+        yield struct.pack("<Q", claimed) + good[8:]
+    yield good + bytes(n_bytes)
+    yield good[:n_header] + b"\xff" * n_bytes
+
+
+@contextmanager
+def address_space(n_more: int) -> Iterator[None]:
+    """Let the process grow by at most n_more bytes, what torch and Rust take included."""
+    resource = pytest.importorskip("resource")
+    n_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (n_pages * resource.getpagesize() + n_more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform != "linux", reason="what is in use is read from /proc")
+def test_huge_headers_cost_no_memory(fmt: SnapshotFormat) -> None:
+    for data in huge_files(fmt.dump(weights(1))):
+        with address_space(32 << 20):
+            tracemalloc.start()
+            try:
+                with pytest.raises(SnapshotCorrupt):
+                    fmt.load(data)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert peak < 1 << 16

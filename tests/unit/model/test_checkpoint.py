@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sleepmem.errors import CheckpointInvalid, CheckpointNotFound
-from sleepmem.model.checkpoint import checkpoint_folder, fingerprint, load_checkpoint
+from sleepmem.model.checkpoint import MAX_COUNTS, checkpoint_folder, fingerprint, load_checkpoint
+from sleepmem.model.config import SleepConfig
+from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
 
 
@@ -88,3 +90,139 @@ def test_shipped_names_lead_to_a_folder_with_a_card() -> None:
     folder = checkpoint_folder("sleepmem/tiny")
     assert {p.name for p in folder.iterdir()} >= {"config.json", "model.safetensors", "README.md"}
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 16 << 20
+
+
+def rewrite(folder: Path, **fields: object) -> None:
+    """Set fields of the config."""
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refused(folder: Path, match: str = "checkpoint") -> None:
+    with pytest.raises(CheckpointInvalid, match=match) as caught:
+        load_checkpoint(str(folder))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(folder)) + 300
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_tokenizer_of_another_size_is_refused(folder: Path, make_lm, more: int) -> None:
+    lm = make_lm("AG")
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    lm.resize_token_embeddings(size + more, mean_resizing=False)
+    lm.save_pretrained(folder)
+    refused(folder, f"tokenizer.json: {size} tokens, but the vocab_size .* {size + more}")
+
+
+def test_tokenizer_with_an_id_beyond_its_size_is_refused(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    more = {"id": 10**6, "content": "far", "special": False, "normalized": False}
+    more |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+    tokenizer["added_tokens"].append(more)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    refused(folder, "tokenizer.json")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_that_are_not_finite_are_refused(
+    folder: Path, value: float, dtype: torch.dtype
+) -> None:
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors["model.layers.1.mixer.conv"][3, 0, 1] = value
+    save_file(tensors, path, {"format": "pt"})
+    refused(folder, "model.layers.1.mixer.conv is not finite")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool, torch.float8_e4m3fn])
+def test_weights_of_another_dtype_are_refused(folder: Path, dtype: torch.dtype) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].to(dtype)
+    save_file(tensors, path, {"format": "pt"})
+    refused(folder, "model.norm.weight is of dtype")
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "lm_head.weight", "\n../../x" * 99])
+def test_weights_of_other_names_are_refused(folder: Path, name: str) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors[name] = tensors.pop("model.norm.weight", torch.ones(24)).clone()[:7]
+    save_file(tensors, path, {"format": "pt"})
+    refused(folder, "model.safetensors")
+
+
+@pytest.mark.parametrize("n_header", [0, 2, 1 << 21, 1 << 40, (1 << 64) - 1])
+def test_weights_with_another_header_length_are_refused(folder: Path, n_header: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(n_header.to_bytes(8, "little") + path.read_bytes()[8:])
+    refused(folder)
+
+
+@pytest.mark.parametrize("name", MAX_COUNTS)
+def test_absurd_sizes_are_refused(folder: Path, name: str) -> None:
+    for size in (0, -1, 10**12, 10**400, 64.0, True, "64", None, [64], float("nan")):
+        rewrite(folder, **{name: size})
+        refused(folder, f"config.json: {name} cannot be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layer_types", []),
+        ("layer_types", ["full_attention"] * 10_000),
+        ("layer_types", ["other", "linear_attention"]),
+        ("layer_types", [[], {}]),
+        ("layer_types", "AG"),
+        ("rope_theta", float("nan")),
+        ("rope_theta", 0),
+        ("rope_theta", 10**400),
+        ("rms_norm_eps", float("inf")),
+        ("rms_norm_eps", "1e-6"),
+        ("tie_word_embeddings", "no"),
+        ("hidden_size", 25),
+    ],
+)
+def test_settings_that_can_never_work_are_refused(folder: Path, name: str, value: object) -> None:
+    rewrite(folder, **{name: value})
+    refused(folder, f"config.json: {name}")
+
+
+def test_sizes_within_their_limits_take_no_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of weights that are not in the file, and of fast weights larger than any file."""
+
+    def made(config: SleepConfig) -> SleepForCausalLM:
+        assert torch.get_default_device().type == "meta"
+        return SleepForCausalLM(config)
+
+    monkeypatch.setattr("sleepmem.model.checkpoint.SleepForCausalLM", made)
+    rewrite(folder, hidden_size=32_766, intermediate_size=1 << 17, num_attention_heads=1)
+    refused(folder, "instead of")
+    rewrite(folder, linear_num_heads=1024, linear_key_head_dim=4096, linear_value_head_dim=4096)
+    refused(folder, "bytes of fast weights")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000, '{"a":' * 100_000, "\ud800", ""])
+def test_config_that_is_no_object_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    refused(folder)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"id2label": "x"}, {"to_dict": 3}, {"dtype": "load"}, {"attribute_map": 3}, {"auto_map": {}}],
+)
+def test_fields_for_transformers_alone_are_left_out(folder: Path, fields: dict) -> None:
+    before = load_checkpoint(str(folder)).fingerprint
+    rewrite(folder, **fields)
+    assert load_checkpoint(str(folder)).fingerprint == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_huge_text_files_are_not_read(folder: Path, name: str) -> None:
+    with (folder / name).open("r+b") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    refused(folder, f"{name} has {1 << 40} bytes")

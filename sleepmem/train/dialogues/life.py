@@ -12,7 +12,7 @@ from sleepmem.train.dialogues import relations
 from sleepmem.train.dialogues.chatter import reply, small_talk
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.plots import PLOTS, never_said
-from sleepmem.train.dialogues.world import Probe, Statement, World
+from sleepmem.train.dialogues.world import NothingLeft, Probe, Statement, World
 from sleepmem.types import Role
 
 REPLIED = 0.9  # share of the statements that get a reply
@@ -106,9 +106,6 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
 
     Args:
         pieces: see `World`.
-
-    Raises:
-        ValueError: there is not so much to say; several hundred statements are too many.
     """
     among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
     world = World(rng, split, [], among, load.sentences, pieces, load.in_pieces)
@@ -116,7 +113,11 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
     while (n_left := load.n_statements - len(world.statements)) > 0:
         fitting = [PLOTS[kind] for kind in load.kinds if PLOTS[kind].most <= n_left]
         [plot] = rng.choices(fitting, [plot.weight for plot in fitting])
-        plot.tell(world)
+        n_said, n_asked = len(world.statements), len(world.probes)
+        try:
+            plot.tell(world)
+        except NothingLeft:  # of those whom the plot is about; another one is drawn
+            del world.statements[n_said:], world.probes[n_asked:]
         world.n_plots += 1
     # so many that they are the asked share of all probes; the fraction is left to chance
     n_unknown = round(load.abstain / (1 - load.abstain) * len(world.probes) + rng.random() - 0.5)

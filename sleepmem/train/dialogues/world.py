@@ -28,6 +28,10 @@ OF_SELF = 0.25  # share of the facts that are about who speaks
 OF_RELATIVES = 0.15  # and about a relative who has no name: "my sister"
 
 
+class NothingLeft(ValueError):
+    """All is said of somebody."""
+
+
 class Statement(NamedTuple):
     """Something told.
 
@@ -115,7 +119,7 @@ class World:
             subject: whom it is about; anybody by default.
 
         Raises:
-            ValueError: all is said of the subject.
+            NothingLeft: all is said of the subject.
         """
         while True:
             who = self.subject() if subject is None else subject
@@ -127,7 +131,7 @@ class World:
                     self.named.add((who.name, relation.noun))
                 return self.other(Fact(who, relation, who.name))
             if subject is not None:
-                raise ValueError(f"nothing is left to say of {who.itself}")
+                raise NothingLeft(f"nothing is left to say of {who.itself}")
             self.names.append(self.entity("person"))
 
     def is_unsaid(self, subject: Subject, relation: Relation) -> bool:

@@ -74,7 +74,11 @@ class DialoguesTask(Value):
         n_statements = rng.randint((load.n_statements + 1) // 2, load.n_statements)
         n_episodes = rng.randint((load.n_episodes + 1) // 2, min(load.n_episodes, n_statements))
         size *= max(1, min(6, 16 // load.n_statements))  # of about equal work
-        load = load._replace(n_statements=n_statements, n_episodes=n_episodes)
+        # where little is said of many, names tell it apart; where much is, what is said does
+        n_relations = rng.randint(1 + load.n_relations // 8, load.n_relations)
+        load = load._replace(
+            n_statements=n_statements, n_episodes=n_episodes, n_relations=n_relations
+        )
         if is_last and (kind := rng.random()) < 0.12:
             if kind < 0.04:
                 load = load._replace(n_episodes=rng.choice((32, 64)))

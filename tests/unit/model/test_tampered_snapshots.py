@@ -5,7 +5,7 @@ the log as well meets `load`, which refuses every one but those that differ from
 finite values alone. Such a file is a legitimate snapshot of this model with other fast weights: no
 reader could know better, so it has to load, bit for bit.
 
-The long form, many times as many from other seeds, takes about a minute:
+The long form, ten times as many from other seeds, takes about a minute of a free core:
 
     pytest -m slow tests/unit/model/test_tampered_snapshots.py
 """
@@ -384,8 +384,8 @@ async def test_forged_digest_gets_as_far_as_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("way", WAYS, ids=attrgetter("__name__"))
 def test_load_refuses_many_more(way: Way, seed: int) -> None:
-    for data in drawn(way, seed, 20 * WAYS[way]):
+    for data in drawn(way, seed, 10 * WAYS[way]):
         assert refusal(data) is expected_refusal(data), data[:400]

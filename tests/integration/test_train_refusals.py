@@ -48,7 +48,6 @@ def out(tmp_path: Path) -> Path:
         ("depo --lr nan", "lr: "),
         ("facts --layers AA", "layers AA have no fast weights"),
         ("facts --loop-input inject", "the paper's loop"),
-        ("facts --no-evict --passes 1", "the paper's loop"),
     ],
 )
 def test_what_can_never_work(shell: Shell, out: Path, arguments: str, what: str) -> None:

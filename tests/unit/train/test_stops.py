@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,6 @@ def test_task_that_is_unknown_is_refused_and_the_known_ones_are_named() -> None:
         ({"loop": {"loop_input": "inject"}}, "the paper's loop"),
         ({"loop": {"loop_state": "reset"}}, "the paper's loop"),
         ({"loop": {"wake_passes": 2}}, "the paper's loop"),
-        ({"loop": {"evict": False}, "passes": (1,)}, "the paper's loop"),
     ],
 )
 def test_a_model_that_no_agent_could_live_with_is_refused_for_a_task_that_talks(
@@ -103,12 +103,12 @@ class NaNGradient(torch.autograd.Function):
 
 def break_gradient(lm: SleepForCausalLM, found: Score) -> Score:
     weight = lm.model.layers[1].mlp.down.weight
-    return Score(found.loss + NaNGradient.apply(weight), found.right, found.depth)
+    return replace(found, loss=found.loss + NaNGradient.apply(weight))
 
 
 def break_layer(lm: SleepForCausalLM, found: Score) -> Score:
     lm.model.layers[1].mixer.decay_bias.data.fill_(torch.nan)
-    return Score(found.loss * torch.nan, found.right, found.depth)
+    return replace(found, loss=found.loss * torch.nan)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def rewrite(folder: Path, **fields: object) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def refused(folder: Path, match: str = "checkpoint") -> None:
+def assert_refused(folder: Path, match: str = "checkpoint") -> None:
     with pytest.raises(CheckpointInvalid, match=match) as caught:
         load_checkpoint(str(folder))
     assert "\n" not in str(caught.value)
@@ -111,7 +111,7 @@ def test_tokenizer_of_another_size_is_refused(folder: Path, make_lm, more: int) 
     size = json.loads((folder / "config.json").read_text())["vocab_size"]
     lm.resize_token_embeddings(size + more, mean_resizing=False)
     lm.save_pretrained(folder)
-    refused(folder, f"tokenizer.json: {size} tokens, but the vocab_size .* {size + more}")
+    assert_refused(folder, f"tokenizer.json: {size} tokens, but the vocab_size .* {size + more}")
 
 
 def test_tokenizer_with_an_id_beyond_its_size_is_refused(folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_tokenizer_with_an_id_beyond_its_size_is_refused(folder: Path) -> None:
     more |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
     tokenizer["added_tokens"].append(more)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    refused(folder, "tokenizer.json")
+    assert_refused(folder, "tokenizer.json")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -132,7 +132,7 @@ def test_weights_that_are_not_finite_are_refused(
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
     tensors["model.layers.1.mixer.conv"][3, 0, 1] = value
     save_file(tensors, path, {"format": "pt"})
-    refused(folder, "model.layers.1.mixer.conv is not finite")
+    assert_refused(folder, "model.layers.1.mixer.conv is not finite")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool, torch.float8_e4m3fn])
@@ -141,7 +141,7 @@ def test_weights_of_another_dtype_are_refused(folder: Path, dtype: torch.dtype) 
     tensors = load_file(path)
     tensors["model.norm.weight"] = tensors["model.norm.weight"].to(dtype)
     save_file(tensors, path, {"format": "pt"})
-    refused(folder, "model.norm.weight is of dtype")
+    assert_refused(folder, "model.norm.weight is of dtype")
 
 
 @pytest.mark.parametrize("name", ["model.norm.weight", "lm_head.weight", "\n../../x" * 99])
@@ -150,21 +150,21 @@ def test_weights_of_other_names_are_refused(folder: Path, name: str) -> None:
     tensors = load_file(path)
     tensors[name] = tensors.pop("model.norm.weight", torch.ones(24)).clone()[:7]
     save_file(tensors, path, {"format": "pt"})
-    refused(folder, "model.safetensors")
+    assert_refused(folder, "model.safetensors")
 
 
 @pytest.mark.parametrize("n_header", [0, 2, 1 << 21, 1 << 40, (1 << 64) - 1])
 def test_weights_with_another_header_length_are_refused(folder: Path, n_header: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(n_header.to_bytes(8, "little") + path.read_bytes()[8:])
-    refused(folder)
+    assert_refused(folder)
 
 
 @pytest.mark.parametrize("name", MAX_COUNTS)
 def test_absurd_sizes_are_refused(folder: Path, name: str) -> None:
     for size in (0, -1, 10**12, 10**400, 64.0, True, "64", None, [64], float("nan")):
         rewrite(folder, **{name: size})
-        refused(folder, f"config.json: {name} cannot be ")
+        assert_refused(folder, f"config.json: {name} cannot be ")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_absurd_sizes_are_refused(folder: Path, name: str) -> None:
 )
 def test_settings_that_can_never_work_are_refused(folder: Path, name: str, value: object) -> None:
     rewrite(folder, **{name: value})
-    refused(folder, f"config.json: {name}")
+    assert_refused(folder, f"config.json: {name}")
 
 
 def test_sizes_within_their_limits_take_no_memory(
@@ -200,15 +200,15 @@ def test_sizes_within_their_limits_take_no_memory(
 
     monkeypatch.setattr("sleepmem.model.checkpoint.SleepForCausalLM", made)
     rewrite(folder, hidden_size=32_766, intermediate_size=1 << 17, num_attention_heads=1)
-    refused(folder, "instead of")
+    assert_refused(folder, "instead of")
     rewrite(folder, linear_num_heads=1024, linear_key_head_dim=4096, linear_value_head_dim=4096)
-    refused(folder, "bytes of fast weights")
+    assert_refused(folder, "bytes of fast weights")
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000, '{"a":' * 100_000, "\ud800", ""])
 def test_config_that_is_no_object_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    refused(folder)
+    assert_refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_fields_for_transformers_alone_are_left_out(folder: Path, fields: dict) 
 def test_huge_text_files_are_not_read(folder: Path, name: str) -> None:
     with (folder / name).open("r+b") as file:
         file.truncate(1 << 40)  # a hole: it takes no room on the disk
-    refused(folder, f"{name} has {1 << 40} bytes")
+    assert_refused(folder, f"{name} has {1 << 40} bytes")

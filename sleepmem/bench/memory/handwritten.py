@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from sleepmem.bench import DEFAULT_PASSES, Row
-from sleepmem.bench.memory.spoken import answered, bare, living
+from sleepmem.bench.memory.spoken import answered, living
 from sleepmem.bench.memory.statistics import Share, share
 from sleepmem.model.native import NativeSleepLM
 from sleepmem.train.dialogues.chatter import NOTED
+from sleepmem.train.dialogues.demo import bare
 from sleepmem.train.dialogues.life import Line
 from sleepmem.types import Role
 

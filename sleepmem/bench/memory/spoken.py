@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from sleepmem.model.native import FastWeights, NativeSleepLM
@@ -44,12 +43,3 @@ def answered(lm: NativeSleepLM, weights: FastWeights, question: str) -> str:
             break
         said += detokenizer.push(token_id)
     return said + detokenizer.flush()
-
-
-def bare(text: str) -> str:
-    """Return a text for comparison: NFC, case folded, without outer space and punctuation."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    is_outer = [not character.isalnum() for character in text]
-    if all(is_outer):
-        return ""
-    return text[is_outer.index(False) : len(text) - is_outer[::-1].index(False)]

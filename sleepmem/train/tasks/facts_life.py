@@ -5,10 +5,10 @@ The demo lives one, the benchmark lives many. All facts are of the side that tra
 
 from __future__ import annotations
 
-import unicodedata
 from random import Random
 from typing import NamedTuple
 
+from sleepmem.train.dialogues.demo import bare
 from sleepmem.train.tasks.facts_talk import (
     Fact,
     answer,
@@ -67,12 +67,3 @@ def draw_life(seed: int) -> list[Told]:
         episode = 1 + number * N_EPISODES // N_FACTS
         life.append(Told(fact, other, rng.randrange(4), rng.randrange(3), episode))
     return life
-
-
-def bare(text: str) -> str:
-    """Return a text for comparison: NFC, case folded, without outer space and punctuation."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    is_outer = [not character.isalnum() for character in text]
-    if all(is_outer):
-        return ""
-    return text[is_outer.index(False) : len(text) - is_outer[::-1].index(False)]

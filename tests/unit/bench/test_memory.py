@@ -19,13 +19,13 @@ from sleepmem.bench.memory.exam import AGES, Asked, Exam
 from sleepmem.bench.memory.handwritten import Said, handwritten, handwritten_lives, handwritten_rows
 from sleepmem.bench.memory.judged import Answers, others, slept
 from sleepmem.bench.memory.retention import retention
-from sleepmem.bench.memory.spoken import bare
 from sleepmem.bench.memory.study import Request, run_memory
 from sleepmem.bench.memory.suite import Judge, Judged, memory
 from sleepmem.cli import main
 from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import ConfigError
 from sleepmem.model.checkpoint import load_checkpoint
+from sleepmem.train.dialogues.demo import bare
 from sleepmem.train.dialogues.speech import UNKNOWN
 from sleepmem.train.tasks.dialogue_rows import text_ids
 from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer

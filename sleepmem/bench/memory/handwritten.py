@@ -1,4 +1,4 @@
-"""Lives that a person wrote, in no wordings of ours: told, slept on, asked, and read by people."""
+"""Lives written without sight of the generator, in no wordings of ours: told, slept on, asked."""
 
 from __future__ import annotations
 

@@ -58,11 +58,15 @@ def _setting(
 @_setting(click.IntRange(1), "--steps", default=4000)
 @click.option("--passes", default="1,2,4", show_default=True, callback=_passes,
               help="Drawn from for each batch; one number is a fixed N.")  # fmt: skip
+@_setting(click.IntRange(0), "--shallow", default=0,
+          help="Steps at the start that take the fewest passes alone.")  # fmt: skip
 @_setting(click.INT, "--seed", default=0)
 @_setting(click.Choice(["adamw", "muon"]), "--optimizer", default="adamw",
           help="muon takes AdamW for all but the matrices of the blocks.")  # fmt: skip
 @_setting(click.FloatRange(0, min_open=True), "--lr", default=2e-3, help="Peak, of AdamW.")
 @_setting(click.FloatRange(0, min_open=True), "--muon-lr", default=2e-3, help="Peak, of Muon.")
+@_setting(click.IntRange(1), "--decay", default=None,
+          help="Steps at the end over which both fall. [all after the warm-up]")  # fmt: skip
 @_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
 @_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
           help="Open a stage when the one before is learned, or evenly.")  # fmt: skip

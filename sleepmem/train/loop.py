@@ -105,8 +105,8 @@ def train(
             progress.stage = forced_stage(settings, progress.step, task.n_stages)
         rng = Random(f"{settings.seed}:{progress.step}")
         batch = task.batch(rng, settings.batch, progress.stage).to(settings.device)
-        is_easy = progress.stage < task.n_easy
-        offered = (min(settings.passes),) if is_easy else settings.passes
+        is_shallow = progress.step < settings.shallow
+        offered = (min(settings.passes),) if is_shallow else settings.passes
         passes = rng.choice(offered)
         reading = draw_reading(rng, len(batch.windows)) if settings.speech else None
         result = _scored(settings, lm, batch, passes, reading)

@@ -76,9 +76,12 @@ def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizer
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
-    """Return the share of the peak: a linear warm-up, then a cosine down to `final_lr`."""
+    """Return the share of the peak: a linear warm-up, in the end a cosine down to `final_lr`."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    falling = max(1, settings.steps - settings.warmup)
+    if settings.decay is not None:
+        falling = min(falling, settings.decay)
+    done = 1 - (settings.steps - step) / falling
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
     return settings.final_lr + (1 - settings.final_lr) * cosine

@@ -38,6 +38,8 @@ class TrainSettings(Value):
         layers: one letter a layer, A attention and G gated delta rule; without a G there are no
             fast weights to sleep into, which is the baseline with attention only.
         passes: drawn from for each batch, so that one checkpoint serves every N of them.
+        shallow: steps at the start that take the fewest of `passes`: what one pass can learn is
+            learned sooner without the cost of more.
         curriculum: `gated` opens the next stage when accuracy passes `gate`; `forced` opens all
             of them evenly over the first `forced_share` of the steps, whatever was learned.
         gate: accuracy at the largest of `passes` that opens the next stage.
@@ -48,6 +50,8 @@ class TrainSettings(Value):
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
         lr, muon_lr: peaks of AdamW and of Muon, both on the scale of AdamW.
+        decay: steps at the end over which both fall; None is all after the warm-up. With a number
+            a run that was stopped before them goes on to more steps as if they had been asked for.
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
         tied: the output layer is the embedding.
@@ -59,6 +63,7 @@ class TrainSettings(Value):
     steps: int = Field(gt=0)
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     passes: tuple[PositiveInt, ...] = Field(default=(1, 2, 4), min_length=1)
+    shallow: int = Field(default=0, ge=0)
     loop: Loop = Loop()
     optimizer: Literal["adamw", "muon"] = "adamw"
     speech: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -68,6 +73,7 @@ class TrainSettings(Value):
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     clip: PositiveFloat = 1.0
     warmup: int = Field(default=50, ge=0)
+    decay: PositiveInt | None = None
     final_lr: float = Field(default=0.05, ge=0, le=1)
     batch: PositiveInt = 12
     curriculum: Literal["gated", "forced"] = "gated"

@@ -64,7 +64,6 @@ class Task(Protocol):
         window: the longest window, and so the one that a model of this task is made for, in tokens.
         vocab_size: ids are below it.
         n_stages: stages of the curriculum, easiest first; the last is the task itself.
-        n_easy: stages at the start in which one pass is enough, so the fewest are taken.
     """
 
     @property
@@ -75,8 +74,6 @@ class Task(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def n_stages(self) -> int: ...
-    @property
-    def n_easy(self) -> int: ...
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
         """Draw a training batch; the same `rng` state gives the same batch."""

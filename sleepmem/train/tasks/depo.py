@@ -95,10 +95,6 @@ class DepoTask(Value):
     def n_stages(self) -> int:
         return self.hops
 
-    @property
-    def n_easy(self) -> int:
-        return 0
-
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
         return self._draw(rng, size, stage + 1, held_out=False)
 

@@ -28,7 +28,6 @@ STAGES = (
     Load(16, 8, in_pieces=0.1, sentences=0.95),
     Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95),
 )  # fmt: skip
-MANY_PASSES_FROM = 4
 HELD_OUT = Load(16, 8)
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full
@@ -58,10 +57,6 @@ class DialoguesTask(Value):
     @property
     def n_stages(self) -> int:
         return len(STAGES)
-
-    @property
-    def n_easy(self) -> int:
-        return MANY_PASSES_FROM
 
     def tokenizer(self) -> Tokenizer:
         return tokenizer()

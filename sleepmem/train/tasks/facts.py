@@ -67,7 +67,6 @@ class FactsTask:
     name = "facts"
     window = 512
     n_stages = len(STAGES)
-    n_easy = 2  # shorthand is learned sooner without the cost of further passes
 
     def __init__(self, n_questions: int = 20) -> None:
         self.n_questions = n_questions

@@ -101,10 +101,6 @@ class MathTask(Value):
         return self.operations + 1  # the first asks for given numbers
 
     @property
-    def n_easy(self) -> int:
-        return 0
-
-    @property
     def words(self) -> tuple[str, ...]:
         """The vocabulary of the form in words; the id is the place."""
         numbers = (str(number) for number in range(self.numbers))

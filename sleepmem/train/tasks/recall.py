@@ -70,10 +70,6 @@ class RecallTask(Value):
     def n_stages(self) -> int:
         return self.hops
 
-    @property
-    def n_easy(self) -> int:
-        return 0
-
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
         n_windows = rng.randint(1, self.windows)
         return self._draw(rng, size, n_windows, stage + 1, held_out=False)

@@ -60,10 +60,6 @@ class Rule110Task(Value):
     def n_stages(self) -> int:
         return self.steps
 
-    @property
-    def n_easy(self) -> int:
-        return 0
-
     # ids: states, positions, bits that are read, bits that are answered, the query, steps
     @property
     def _bits_at(self) -> int:

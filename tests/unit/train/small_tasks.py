@@ -20,7 +20,6 @@ class EchoTask:
     window = 16
     vocab_size = 40
     n_stages = 2
-    n_easy = 0
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
         told = torch.tensor([[rng.randrange(20, 24)] for _ in range(size)])

@@ -67,3 +67,12 @@ def test_rate_warms_up_to_the_peak_and_falls_to_its_last_share() -> None:
     assert rates[:5] == sorted(rates[:5])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] == pytest.approx(how.final_lr, rel=0.05)
+
+
+def test_rate_with_a_decay_stays_at_the_peak_until_its_steps() -> None:
+    rates = [learning_rate(settings(steps=100, decay=20), step) for step in range(100)]
+    assert rates[5:81] == [1.0] * 76
+    assert rates[80:] == sorted(rates[80:], reverse=True)
+    longer = [learning_rate(settings(steps=200, decay=20), step) for step in range(80)]
+    assert longer == rates[:80]
+    assert learning_rate(settings(steps=10, decay=20), 9) < 0.2

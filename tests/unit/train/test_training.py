@@ -224,12 +224,11 @@ def test_the_gate_looks_at_the_most_passes_alone(monkeypatch: pytest.MonkeyPatch
     assert drawn[opened] == 3
 
 
-def test_easy_stages_take_the_fewest_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = EchoTask()
-    task.n_easy = 1
-    drawn, stages = followed(monkeypatch, settings(steps=90, passes=(4, 2)), lambda _: True, task)
-    assert {n for n, stage in zip(drawn[1:], stages, strict=False) if stage == 0} == {2}
-    assert {n for n, stage in zip(drawn[1:], stages, strict=False) if stage == 1} == {2, 4}
+def test_shallow_steps_take_the_fewest_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = settings(steps=90, passes=(4, 2), shallow=40)
+    drawn, _ = followed(monkeypatch, how, lambda _: True)
+    assert set(drawn[:40]) == {2}
+    assert set(drawn[40:]) == {2, 4}
 
 
 def test_a_forced_curriculum_opens_evenly_whatever_was_learned(

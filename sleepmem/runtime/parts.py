@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 
+from blake3 import blake3
+
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
 from sleepmem.runtime.awake import Residents
@@ -80,6 +82,11 @@ class Parts:
             return await self.engine.run(self.lm.blank)
         data = await self.snapshots.get(agent, head.snapshot)
         return await self.engine.run(self.lm.load, data)
+
+    async def ensure_stored(self, agent: str, data: bytes) -> None:
+        """Put a snapshot unless it is stored; a gc may have taken it since it was put."""
+        if not await self.snapshots.has(agent, blake3(data).hexdigest()):
+            await self.snapshots.put(agent, data)
 
     @asynccontextmanager
     async def queued(self, lock: asyncio.Lock, what: str) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 
 from blake3 import blake3
 
@@ -81,8 +82,9 @@ async def _verified(
             why=_difference(episode.numerics, parts.lm.numerics),
         )
     if stored is None:
-        await parts.snapshots.put(episode.agent, derived)
-        log.warning("snapshot restored", extra={"agent": episode.agent, "digest": digest})
+        restored = partial(parts.ensure_stored, episode.agent, derived)
+        await parts.log.restore(episode.agent, digest, restored)
+        log.info("snapshot restored", extra={"agent": episode.agent, "digest": digest})
     return child, stored is None
 
 

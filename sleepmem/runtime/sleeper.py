@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
 from sleepmem.protocols import FastWeights
@@ -28,24 +29,32 @@ class Wish:
     """What is asked of a sleep.
 
     Attributes:
-        stop: stream position at which the episode ends; None for all that was lived.
+        start, stop: stream positions of what is slept on; with that it is sealed, and what is
+            lived later belongs to the next episode.
         floor: retention under which the sleep is rejected; None accepts any.
         min_tokens: fewer give `nothing_to_do`.
     """
 
     reason: SleepReason
     passes: int
-    stop: int | None = None
+    start: int
+    stop: int
     floor: float | None = None
     min_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of it; `error` is what made it fail, or moved the head."""
+    """What came of it.
+
+    Attributes:
+        error: what made it fail, or moved the head.
+        is_late: an earlier sleep of the thread took what this one was to sleep on.
+    """
 
     report: SleepReport
     error: Exception | None = None
+    is_late: bool = False
 
     @property
     def slept(self) -> bool:
@@ -66,7 +75,7 @@ class Attempt:
 async def attempt(
     parts: Parts, lease: Lease, thread: Thread, wish: Wish, awake_on: Head | None
 ) -> Attempt:
-    """Sleep once on the open episode of a thread, its branch being held by the caller.
+    """Sleep once on what a wish has sealed, the branch being held by the caller.
 
     Whatever happens, either the sleep is committed or the log is as it was, but for a row that
     tells of the attempt.
@@ -93,7 +102,7 @@ async def attempt(
         await sleep.record(report)
     level = logging.WARNING if error else logging.INFO
     log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
-    return Attempt(report, error)
+    return Attempt(report, error, sleep.is_late)
 
 
 class _Sleep:
@@ -105,7 +114,7 @@ class _Sleep:
         self.parts, self.lease, self.thread, self.wish = parts, lease, thread, wish
         self.awake_on = awake_on
         self.episode: str | None = None
-        self.start = self.stop = 0
+        self.is_late = False
         self.snapshot: Snapshot | None = None
         self.measures: Measures | None = None
         self.sleep_s = self.measure_s = 0.0
@@ -113,14 +122,16 @@ class _Sleep:
 
     async def run(self) -> Outcome:
         """Return `slept` after the commit, or why there was none."""
-        parts, thread, store = self.parts, self.thread, self.parts.log
+        parts, thread, wish, store = self.parts, self.thread, self.wish, self.parts.log
         open_ = await store.open_episode(thread)
-        self.episode, self.start = open_.id, open_.start
-        self.stop = self.wish.stop or open_.start + len(open_.token_ids)
-        if self.stop - self.start < max(1, self.wish.min_tokens):
+        self.is_late = open_.start != wish.start
+        if self.is_late:
+            return Outcome.NOTHING_TO_DO
+        self.episode = open_.id
+        if wish.stop - wish.start < max(1, wish.min_tokens):
             return Outcome.NOTHING_TO_DO
         head = await store.head(thread.agent, thread.branch)
-        ids = await store.tokens(thread.id, self.start, self.stop)
+        ids = await store.tokens(thread.id, wish.start, wish.stop)
         parent = await parts.weights_at(thread.agent, head)
         child = await self._compute(parent, ids)
         await self._measure(parent, child)
@@ -132,11 +143,12 @@ class _Sleep:
             thread,
             self.lease.epoch,
             self.report(Outcome.SLEPT),
-            start=self.start,
-            stop=self.stop,
+            start=wish.start,
+            stop=wish.stop,
             expected=head,
             woke_from=(self.awake_on or head).episode,
             now=parts.clock.now(),
+            ensure_stored=partial(parts.ensure_stored, thread.agent, data),
         )
         return Outcome.SLEPT
 
@@ -149,7 +161,7 @@ class _Sleep:
     async def _measure(self, parent: FastWeights, child: FastWeights) -> None:
         store, thread = self.parts.log, self.thread
         began_s = self.parts.clock.monotonic_s()
-        told = await store.messages_between(thread.id, self.start, self.stop)
+        told = await store.messages_between(thread.id, self.wish.start, self.wish.stop)
         earlier = await store.lineage(thread.agent, thread.branch, at_most=MAX_EARLIER)
         self.measures = await measure(self.parts, told, earlier, parent, child)
         self.measure_s = self.parts.clock.monotonic_s() - began_s
@@ -170,7 +182,7 @@ class _Sleep:
             episode=self.episode,
             reason=self.wish.reason,
             outcome=outcome,
-            n_tokens=self.stop - self.start,
+            n_tokens=0 if self.is_late else self.wish.stop - self.wish.start,
             passes=self.wish.passes,
             snapshot=self.snapshot if outcome is Outcome.SLEPT else None,
             measures=self.measures,
@@ -189,8 +201,8 @@ class _Sleep:
                 self.thread,
                 self.lease.epoch,
                 report,
-                start=self.start,
-                stop=self.stop,
+                start=self.wish.start,
+                stop=self.wish.stop,
                 now=self.parts.clock.now(),
             )
         except LeaseLost:

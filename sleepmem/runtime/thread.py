@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sleepmem.errors import MemoryFull, WindowExceeded
+from sleepmem.errors import MemoryFull, SleepmemError, WindowExceeded
 from sleepmem.protocols import WakeState
 from sleepmem.runtime.awake import Awake, Standing
 from sleepmem.runtime.incoming import checked_text, last_call, open_calls
@@ -26,6 +27,8 @@ from sleepmem.types import (
     Turn,
 )
 
+log = logging.getLogger("sleepmem")
+
 
 class LiveThread:
     """The state of one conversation in this process; all of it can be had again from the log.
@@ -44,6 +47,7 @@ class LiveThread:
         self._system_ids: dict[str, tuple[int, ...]] = {}
         self._before: tuple[int, LoggedMessage | None, frozenset[str]] | None = None
         self._awake_on: Head | None = None
+        self._awake_to = 0  # stream position up to which something was lived on that head
         self._heard_s: float | None = None
         self._rejected_at: int | None = None
 
@@ -126,7 +130,7 @@ class LiveThread:
             state = kept.state
         if unread:
             await run(lm.read, state, unread)
-        self._awake_on = standing.head
+        self._awake_on, self._awake_to = standing.head, standing.open.start + len(token_ids)
         return state
 
     def keep(
@@ -136,18 +140,43 @@ class LiveThread:
         start = standing.open.start
         awake = Awake(standing.head, standing.before, start, token_ids, state)
         self.parts.residents.keep(row.id, awake)
+        self._awake_to = start + len(token_ids)
 
     # asleep
 
     async def sleep(self, row: Thread, wish: Wish) -> Attempt:
-        """Attempt one sleep; sleeps of a branch wait for each other."""
-        async with self.parts.queued(self._sleeps, f"{row.agent}/{row.branch}"):
-            result = await attempt(self.parts, self.lease, row, wish, self._awake_on)
+        """Attempt one sleep; sleeps of a branch wait for each other.
+
+        The thread need not be held: turns go on meanwhile, on the old fast weights.
+        """
+        with self.lease.watched():
+            async with self.parts.queued(self._sleeps, f"{row.agent}/{row.branch}"):
+                result = await attempt(self.parts, self.lease, row, wish, self._awake_on)
         if result.slept:
-            # only now is the KV cache dropped
+            # only now is the KV cache dropped; that of a turn under way fits no head any more
             self.parts.residents.take(row.id)
-            self._awake_on = None
+            if self._awake_to <= wish.stop:
+                self._awake_on = None
         return result
+
+    async def sleep_and_swap(self, row: Thread, wish: Wish) -> Attempt:
+        """Sleep beside turns, then wake on the new fast weights between two of them."""
+        result = await self.sleep(row, wish)
+        if result.slept and self._awake_to > wish.stop:
+            try:
+                await self._swap()
+            except SleepmemError:
+                # the sleep is committed whatever comes; the next turn wakes by itself
+                log.warning("not awake after a sleep", extra={"agent": row.agent}, exc_info=True)
+        return result
+
+    async def _swap(self) -> None:
+        """Read what was lived during a sleep on top of it, so that the next turn need not."""
+        async with self.turn() as row:
+            standing = await self.stand(row)
+            ids = standing.open.token_ids
+            if ids and len(standing.before) + len(ids) <= self.parts.lm.window:
+                self.keep(row, standing, ids, await self.wake(row, standing, ids))
 
     async def make_room(
         self, row: Thread, reports: list[SleepReport], reserve: int, cut_at: CutAt
@@ -173,6 +202,7 @@ class LiveThread:
             cut = cut_at(standing.open, window - len(standing.before))
             if cut is None:
                 return standing
+            # a sleep that went on beside the turns may have made the room: look again after it
             await self._sleep_for_room(row, standing.open.start, cut, reports)
 
     async def _sleep_for_room(
@@ -188,10 +218,13 @@ class LiveThread:
                 Wish(
                     reason=SleepReason.WINDOW,
                     passes=passes,
+                    start=start,
                     stop=cut,
                     floor=defaults.retention_floor,
                 ),
             )
+            if result.is_late:
+                return
             reports.append(result.report)
             if result.slept:
                 return
@@ -238,20 +271,19 @@ class LiveThread:
         since = self.parts.clock.now() - standing.open.turns[-1].created_at
         return max(0.0, since.total_seconds())
 
-    async def ask_policy(self, row: Thread, stats: EpisodeStats) -> Attempt | None:
-        """Sleep if the policy wishes it; it is not asked while a tool call waits."""
+    def wish_of_policy(self, start: int, stats: EpisodeStats) -> Wish | None:
+        """Return the sleep that the policy wishes; it is not asked while a tool call waits."""
         defaults = self.parts.defaults
         reason = None if stats.open_tool_calls else defaults.policy.decide(stats)
         if reason is None:
             return None
-        return await self.sleep(
-            row,
-            Wish(
-                reason=reason,
-                passes=defaults.passes,
-                floor=defaults.retention_floor,
-                min_tokens=defaults.min_tokens,
-            ),
+        return Wish(
+            reason=reason,
+            passes=defaults.passes,
+            start=start,
+            stop=start + stats.n_tokens,
+            floor=defaults.retention_floor,
+            min_tokens=defaults.min_tokens,
         )
 
     def watch_clock(self, row: Thread, stats: EpisodeStats) -> None:
@@ -264,6 +296,10 @@ class LiveThread:
 
     async def _ask_when_idle(self) -> float | None:
         async with self.turn() as row:
-            stats = self.stats(await self.stand(row))
-            asked = await self.ask_policy(row, stats)
-            return None if asked else self._wait_s(stats)
+            standing = await self.stand(row)
+            stats = self.stats(standing)
+            wish = self.wish_of_policy(standing.open.start, stats)
+        if wish is None:
+            return self._wait_s(stats)
+        await self.sleep_and_swap(row, wish)
+        return None

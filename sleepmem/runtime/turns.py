@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from sleepmem.errors import Conflict, LeaseLost, SleepmemError
 from sleepmem.protocols import SleepLM
-from sleepmem.runtime.sleeper import Attempt
 from sleepmem.runtime.speech import Speech
 from sleepmem.runtime.thread import LiveThread
 from sleepmem.runtime.window import cut_before, cut_behind
@@ -79,17 +78,18 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
         log.info("turn done", extra=_extra(row, done))
         if held:
             yield held
-        reports += await _after(thread, row, stats)
-        yield Reply(
-            agent=row.agent,
-            thread=row.name,
-            text=speech.text,
-            finish_reason=speech.finish_reason,
-            n_tokens=len(speech.token_ids),
-            n_window=len(standing.before) + len(ids),
-            node_id=done.id,
-            sleeps=tuple(reports),
-        )
+    # the thread is free: what is said during the sleep is answered on the old fast weights
+    reports += await _after(thread, row, standing.open.start, stats)
+    yield Reply(
+        agent=row.agent,
+        thread=row.name,
+        text=speech.text,
+        finish_reason=speech.finish_reason,
+        n_tokens=len(speech.token_ids),
+        n_window=len(standing.before) + len(ids),
+        node_id=done.id,
+        sleeps=tuple(reports),
+    )
 
 
 async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[SleepReport, ...]:
@@ -111,7 +111,7 @@ async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[Sl
             return tuple(reports)
         stats = thread.stats(standing)
         thread.watch_clock(row, stats)
-        return (*reports, *await _after(thread, row, stats))
+    return (*reports, *await _after(thread, row, standing.open.start, stats))
 
 
 async def _known_turn(thread: LiveThread, row: Thread, request_id: str | None) -> Turn | None:
@@ -188,10 +188,15 @@ def _unslept(turn: Turn, start: int) -> tuple[int, ...]:
     return tuple(ids[max(0, start - turn.start) :])
 
 
-async def _after(thread: LiveThread, row: Thread, stats: EpisodeStats) -> list[SleepReport]:
+async def _after(
+    thread: LiveThread, row: Thread, start: int, stats: EpisodeStats
+) -> list[SleepReport]:
     """Ask the policy once the turn is durable; no trouble with its sleep may hide the turn."""
+    wish = thread.wish_of_policy(start, stats)
+    if wish is None:
+        return []
     try:
-        asked: Attempt | None = await thread.ask_policy(row, stats)
+        attempt = await thread.sleep_and_swap(row, wish)
     except LeaseLost:
         # the turn was committed under our claim; the next write says that the claim is gone
         thread.lease.is_lost = True
@@ -201,7 +206,7 @@ async def _after(thread: LiveThread, row: Thread, stats: EpisodeStats) -> list[S
         # another sleep of the branch takes too long, or the memory is being closed
         log.warning("no sleep after the turn", extra={"agent": row.agent}, exc_info=True)
         return []
-    return [asked.report] if asked else []
+    return [] if attempt.is_late else [attempt.report]
 
 
 def _extra(row: Thread, turn: Turn) -> dict[str, str | int]:

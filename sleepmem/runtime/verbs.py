@@ -96,6 +96,9 @@ class Verbs:
     async def sleep(self, *, passes: int | None = None, force: bool = False) -> SleepReport:
         """Sleep on the open episode now, and report what really happened.
 
+        Turns go on meanwhile: they are answered on the old fast weights and belong to the next
+        episode, and when the sleep is committed they are read again on top of the new ones.
+
         An import that was cut short may have left more than a window: it is slept in pieces, and
         the report is of the last one.
 
@@ -108,24 +111,28 @@ class Verbs:
         passes = at_least_one("passes", defaults.passes if passes is None else passes)
         floor = None if force else defaults.retention_floor
         last: SleepReport | None = None
-        async with live.turn() as row:
-            while True:
+        while True:
+            async with live.turn() as row:
                 standing = await live.stand(row)
-                # what is read before an episode takes no room in a sleep
-                cut = cut_behind(None, 0)(standing.open, live.parts.lm.window)
-                wish = Wish(
-                    reason=SleepReason.ASKED if cut is None else SleepReason.WINDOW,
-                    passes=passes,
-                    stop=cut,
-                    floor=floor,
-                    min_tokens=1 if force or cut is not None else defaults.min_tokens,
-                )
-                report = (await live.sleep(row, wish)).report
-                if last and report.outcome is Outcome.NOTHING_TO_DO:
-                    return last
-                last = report
-                if cut is None or report.outcome is not Outcome.SLEPT:
-                    return report
+            # what is read before an episode takes no room in a sleep
+            cut = cut_behind(None, 0)(standing.open, live.parts.lm.window)
+            wish = Wish(
+                reason=SleepReason.ASKED if cut is None else SleepReason.WINDOW,
+                passes=passes,
+                start=standing.open.start,
+                stop=standing.stop if cut is None else cut,
+                floor=floor,
+                min_tokens=1 if force or cut is not None else defaults.min_tokens,
+            )
+            attempt = await live.sleep_and_swap(row, wish)
+            if attempt.is_late:  # another sleep came first: what is left, if anything?
+                continue
+            report = attempt.report
+            if last and report.outcome is Outcome.NOTHING_TO_DO:
+                return last
+            last = report
+            if cut is None or report.outcome is not Outcome.SLEPT:
+                return report
 
     async def plan(self, *, passes: int | None = None) -> SleepPlan:
         """Return what `sleep` would do now; changes nothing."""
@@ -134,13 +141,17 @@ class Verbs:
     async def end_task(self) -> SleepReport | None:
         """Say that a task ended; the policy may sleep. None if it does not wish to."""
         live = self._live
+        reports: list[SleepReport] = []
         async with live.turn() as row:
-            reports: list[SleepReport] = []
             standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
-            asked = await live.ask_policy(row, live.stats(standing, task_ended=True))
-            if asked and not (reports and asked.report.outcome is Outcome.NOTHING_TO_DO):
-                reports.append(asked.report)
-            return reports[-1] if reports else None
+        stats = live.stats(standing, task_ended=True)
+        wish = live.wish_of_policy(standing.open.start, stats)
+        if wish is not None:
+            attempt = await live.sleep_and_swap(row, wish)
+            is_nothing = attempt.report.outcome is Outcome.NOTHING_TO_DO
+            if not (attempt.is_late or (reports and is_nothing)):
+                reports.append(attempt.report)
+        return reports[-1] if reports else None
 
     async def stats(self) -> EpisodeStats:
         """Return what a policy may know of the open episode."""

@@ -76,13 +76,14 @@ def score(
     Args:
         loop: other than the paper's for an ablation or a control.
         blank: ask with a newborn's fast weights instead; the control of the memory.
-        reading: adds its loss, as `Score.speech`.
+        reading: adds its loss, as `Score.speech`; where nothing is evicted, that of all windows.
         backward: windows at the end that gradients flow through; None is all of them.
 
     Source: Algorithm 1 of arXiv 2605.26099.
     """
     if not loop.evict:
-        return _marked(lm, _ask_with_context(lm, batch, blank), batch)
+        h, speech = _ask_with_context(lm, batch, blank, is_read=reading is not None)
+        return _marked(lm, h, batch, speech)
     weights = lm.model.blank(len(batch.labels))
     speech = None
     if not blank and weights:
@@ -107,6 +108,10 @@ def _read(
     if is_second:
         _, states = lm.model(lm.embed(ids), states, seen)
     h, _ = lm.model(lm.embed(ids), states, seen)
+    return _loss_of_reading(lm, h, ids, mask)
+
+
+def _loss_of_reading(lm: SleepForCausalLM, h: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     logits = lm.logits(h[:, :-1][mask[:, 1:]]).float()
     return F.cross_entropy(logits, ids[:, 1:][mask[:, 1:]])
 
@@ -131,16 +136,20 @@ def _ask(lm: SleepForCausalLM, weights: Sequence[Tensor], batch: Batch, loop: Lo
     return torch.cat(parts)[order.argsort()]
 
 
-def _ask_with_context(lm: SleepForCausalLM, batch: Batch, blank: bool) -> Tensor:
+def _ask_with_context(
+    lm: SleepForCausalLM, batch: Batch, blank: bool, *, is_read: bool
+) -> tuple[Tensor, Tensor | None]:
     """Read all windows in one pass and ask with the whole KV cache before its eyes."""
     states = lm.model.window_start(lm.model.blank(len(batch.labels)))
+    speech = None
     if not blank:
         ids = torch.cat([ids for ids, _ in batch.windows], dim=1)
         mask = torch.cat([mask for _, mask in batch.windows], dim=1)
-        _, states = lm.model(lm.embed(ids), states, None if bool(mask.all()) else mask)
+        read, states = lm.model(lm.embed(ids), states, None if bool(mask.all()) else mask)
+        speech = _loss_of_reading(lm, read, ids, mask) if is_read else None
     asked = [_repeated(state, batch.labels.shape[1]) for state in states]
     h, _ = lm.model(lm.embed(batch.question_ids.flatten(0, 1)), asked)
-    return h
+    return h, speech
 
 
 def _repeated(state: LayerState, times: int) -> LayerState:

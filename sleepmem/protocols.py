@@ -6,11 +6,12 @@ never tensors. A model holds nothing per agent: state is an argument and a resul
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from sleepmem.history import History
 from sleepmem.types import (
     AgentSummary,
     Episode,
@@ -241,11 +242,14 @@ class EpisodeLog(Protocol):
         expected: Head,
         woke_from: str | None,
         now: datetime,
+        ensure_stored: Callable[[], Awaitable[None]],
     ) -> None:
         """Record the snapshot, the sleep and the closed episode, and move the head; all or nothing.
 
         `report.outcome` is `slept`; `report.episode` and `report.snapshot` are set. The episode
         may end inside the staged turn: a message longer than the window is slept in pieces.
+        `ensure_stored` is awaited while no `sweep` of the agent can run: it puts the bytes again
+        if one took them since they were put.
 
         Raises:
             HeadMoved: the branch's head is not `expected`.
@@ -295,6 +299,39 @@ class EpisodeLog(Protocol):
         """Yield the agent's messages, oldest first, those containing `search` if given."""
         ...
 
+    # What is kept of the snapshots. These need no epoch: whoever lives with the agent goes on.
+
+    async def history(self, agent: str) -> History:
+        """Return all closed episodes of the agent and its heads. Raises AgentNotFound."""
+        ...
+
+    async def pin(self, agent: str, episode: str, pinned: bool) -> None:
+        """Say whether the snapshot of an episode is never dropped.
+
+        Raises:
+            AgentNotFound, EpisodeNotFound
+        """
+        ...
+
+    async def drop(self, agent: str, digests: Sequence[str], now: datetime) -> None:
+        """Mark snapshots as dropped, but for those of heads and of pinned episodes."""
+        ...
+
+    async def sweep(
+        self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
+    ) -> bool:
+        """Await `delete(agent, digest)` unless a snapshot is called so that was not dropped.
+
+        Until it is done, nothing else of the agent can be committed. Return whether it was called.
+        """
+        ...
+
+    async def restore(
+        self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Await `ensure_stored` as `commit_sleep` does, and take the mark of `drop` away."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -314,6 +351,21 @@ class SnapshotStore(Protocol):
         ...
 
     async def digests(self, agent: str) -> list[str]: ...
+
+    async def sizes(self, agent: str) -> dict[str, int]:
+        """Return the bytes that each stored snapshot takes, by digest."""
+        ...
+
+    async def has(self, agent: str, digest: str) -> bool:
+        """Return whether there are bytes; they are not read."""
+        ...
+
+    async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:
+        """Return the sizes of what killed writes left behind, and remove it if asked to.
+
+        A write that goes on meanwhile begins again.
+        """
+        ...
 
     async def delete(self, agent: str, digest: str) -> None:
         """Remove; removing what is not there is harmless."""

@@ -215,10 +215,11 @@ class Measures(Value):
 
 
 class Snapshot(Value):
-    """The name and size of stored fast weights."""
+    """The name and size of fast weights; `dropped_at` is set if gc gave up their bytes."""
 
     digest: str
     n_bytes: int
+    dropped_at: datetime | None = None
 
 
 class SleepReport(Value):
@@ -302,6 +303,7 @@ class Episode(Value):
     measures: Measures | None
     numerics: dict[str, str]
     closed_at: datetime
+    pinned: bool = False  # gc keeps its snapshot
 
     @property
     def n_tokens(self) -> int:

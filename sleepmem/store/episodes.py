@@ -6,6 +6,7 @@ Every function takes a connection whose transaction is the caller's.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError, StoreError
 from sleepmem.store import schema
 from sleepmem.store.agents import branch_row, head_of
+from sleepmem.store.history import name_snapshot
 from sleepmem.store.rows import (
     AnyRow,
     agent_id,
+    closed_episodes,
     closed_stop,
+    episode_of,
     is_thread_of,
     overlapping,
     owned_agent_id,
@@ -33,9 +37,7 @@ from sleepmem.types import (
     Measures,
     OpenEpisode,
     Outcome,
-    SleepReason,
     SleepReport,
-    Snapshot,
     Thread,
     TurnState,
 )
@@ -77,6 +79,7 @@ async def commit_sleep(
     expected: Head,
     woke_from: str | None,
     now: datetime,
+    ensure_stored: Callable[[], Awaitable[None]],
 ) -> None:
     if report.outcome is not Outcome.SLEPT or not report.episode or not report.snapshot:
         raise MisuseError(f"a sleep that ended as {report.outcome} cannot be committed")
@@ -90,7 +93,8 @@ async def commit_sleep(
             f"[{start}, {stop}) is not the open episode of thread {thread.name!r}, "
             f"which lies in [{stream.closed or 0}, {stream.stop or 0})"
         )
-    await _put_snapshot(connection, owner, report.snapshot, now)
+    await ensure_stored()
+    await name_snapshot(connection, owner, report.snapshot, now)
     closed = {
         "start": start,
         "stop": stop,
@@ -146,7 +150,7 @@ async def lineage(
     if at_most is not None:
         return await _places(connection, owner, agent, head, spread(head.n or 0, at_most))
     rows = (await connection.execute(_walked(head.head))).all()
-    episodes = [_episode(agent, row) for row in rows]
+    episodes = [episode_of(agent, row) for row in rows]
     if until is None:
         return episodes
     for episode in episodes:
@@ -160,12 +164,12 @@ async def _places(
 ) -> list[Episode]:
     """Return the episodes at these places of a lineage, oldest first."""
     table = schema.episode.c
-    query = _episodes().where(table.agent_id == owner, table.n.in_(places)).order_by(table.n)
+    query = closed_episodes().where(table.agent_id == owner, table.n.in_(places)).order_by(table.n)
     rows = (await connection.execute(query)).all()
     if len(rows) > len(places):
         # the agent has branched: only the way from the head tells which of them is an ancestor
         rows = (await connection.execute(_walked(head.head).where(table.n.in_(places)))).all()
-    return [_episode(agent, row) for row in rows]
+    return [episode_of(agent, row) for row in rows]
 
 
 def spread(n: int, at_most: int) -> list[int]:
@@ -181,29 +185,7 @@ def _walked(head: str | None) -> Select[Any]:
     chain = chain.union_all(
         select(table.c.id, table.c.parent).join_from(chain, table, table.c.id == chain.c.parent)
     )
-    return _episodes().join(chain, chain.c.id == table.c.id).order_by(table.c.n)
-
-
-def _episodes() -> Select[Any]:
-    table, sleep = schema.episode, schema.sleep
-    return (
-        select(
-            table,
-            sleep.c.passes,
-            sleep.c.measures,
-            sleep.c.numerics,
-            schema.thread.c.name.label("thread"),
-            schema.snapshot.c.n_bytes,
-        )
-        .select_from(table)
-        .join(sleep, (sleep.c.episode_id == table.c.id) & (sleep.c.outcome == Outcome.SLEPT.value))
-        .join(schema.thread, schema.thread.c.id == table.c.thread_id)
-        .join(
-            schema.snapshot,
-            (schema.snapshot.c.agent_id == table.c.agent_id)
-            & (schema.snapshot.c.digest == table.c.snapshot),
-        )
-    )
+    return closed_episodes().join(chain, chain.c.id == table.c.id).order_by(table.c.n)
 
 
 async def _stream(connection: AsyncConnection, owner: int, thread: Thread) -> AnyRow:
@@ -220,16 +202,6 @@ async def _stream(connection: AsyncConnection, owner: int, thread: Thread) -> An
     if not found.is_ours:
         raise unknown_thread(thread)
     return found
-
-
-async def _put_snapshot(
-    connection: AsyncConnection, owner: int, snapshot: Snapshot, now: datetime
-) -> None:
-    table = schema.snapshot.c
-    known = exists().where(table.agent_id == owner, table.digest == snapshot.digest)
-    if not await connection.scalar(select(known)):
-        row = {**snapshot.model_dump(), "agent_id": owner, "created_at": now}
-        await connection.execute(insert(schema.snapshot).values(row))
 
 
 async def _put_episode(
@@ -268,23 +240,3 @@ def _sleep_row(episode: str, report: SleepReport, now: datetime) -> dict[str, An
         "problem": problem.encode(errors="replace").decode() if problem else None,
         "recorded_at": now,
     }
-
-
-def _episode(agent: str, row: AnyRow) -> Episode:
-    return Episode(
-        id=row.id,
-        index=row.n,
-        agent=agent,
-        thread_id=row.thread_id,
-        thread=row.thread,
-        start=row.start,
-        stop=row.stop,
-        parent=row.parent,
-        woke_from=row.woke_from,
-        reason=SleepReason(row.reason),
-        passes=row.passes,
-        snapshot=Snapshot(digest=row.snapshot, n_bytes=row.n_bytes),
-        measures=Measures(**row.measures) if row.measures else None,
-        numerics=row.numerics,
-        closed_at=row.closed_at,
-    )

@@ -2,7 +2,8 @@
 
 A file is there whole or not at all: bytes go to a temporary name in the same folder, are flushed,
 renamed, and the folder is flushed. After a flush that failed nothing is tried again: the kernel may
-have dropped the bytes and would report success.
+have dropped the bytes and would report success. A write whose temporary name is swept away begins
+again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from sleepmem.types import Snapshot, checked_name
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
+_TRIES = 3  # of a write whose temporary name goes away
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _MAX_FOLDER = 200  # bytes; file systems allow 255
 _FOR_NOW = {
@@ -73,6 +76,21 @@ class SnapshotFiles:
     async def digests(self, agent: str) -> list[str]:
         return await asyncio.to_thread(_digests, self._folder(agent))
 
+    async def sizes(self, agent: str) -> dict[str, int]:
+        found = await asyncio.to_thread(_listed, self._folder(agent))
+        return {name: n_bytes for name, n_bytes in found.items() if _DIGEST.fullmatch(name)}
+
+    async def has(self, agent: str, digest: str) -> bool:
+        return await asyncio.to_thread(_has, self._folder(agent) / checked_digest(digest))
+
+    async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:
+        folder = self._folder(agent)
+        found = await asyncio.to_thread(_listed, folder)
+        names = [name for name in found if _TEMPORARY.fullmatch(name)]
+        for name in names if remove else ():
+            await asyncio.to_thread(_delete, folder / name)
+        return [found[name] for name in names]
+
     async def delete(self, agent: str, digest: str) -> None:
         await asyncio.to_thread(_delete, self._folder(agent) / checked_digest(digest))
 
@@ -81,19 +99,29 @@ class SnapshotFiles:
 
     def _put(self, folder: Path, data: bytes) -> Snapshot:
         digest = blake3(data).hexdigest()
-        temporary = folder / f".{secrets.token_hex(8)}.tmp"
         with _translated(f"snapshot {digest}", "written"):
-            try:
-                self._make(folder)
-                _write(temporary, data)
-                os.rename(temporary, folder / digest)
-            except BaseException:
-                self._flushed.clear()  # somebody may have removed the folder
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+            for n_left in reversed(range(_TRIES)):
+                try:
+                    self._publish(folder, digest, data)
+                    break
+                except FileNotFoundError:
+                    # the temporary name was swept, or the folder removed
+                    if not n_left:
+                        raise
             _flush_folder(folder)
         return Snapshot(digest=digest, n_bytes=len(data))
+
+    def _publish(self, folder: Path, digest: str, data: bytes) -> None:
+        temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            self._make(folder)
+            _write(temporary, data)
+            os.rename(temporary, folder / digest)
+        except BaseException:
+            self._flushed.clear()  # somebody may have removed the folder
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
     def _make(self, folder: Path) -> None:
         """Make a folder and its missing parents, each name durable in its own parent."""
@@ -204,6 +232,24 @@ def _digests(folder: Path) -> list[str]:
         except FileNotFoundError:
             return []
     return sorted(name for name in names if _DIGEST.fullmatch(name))
+
+
+def _listed(folder: Path) -> dict[str, int]:
+    """Return the sizes of what lies in a folder, by name; nothing if there is no such folder."""
+    found = {}
+    with _translated(f"folder {folder}", "listed"), suppress(FileNotFoundError):
+        for name in sorted(os.listdir(folder)):
+            with suppress(FileNotFoundError):  # gone meanwhile
+                found[name] = os.lstat(folder / name).st_size
+    return found
+
+
+def _has(path: Path) -> bool:
+    with _translated(f"snapshot {path.name}", "looked for"):
+        try:
+            return stat.S_ISREG(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            return False
 
 
 def _delete(path: Path) -> None:

@@ -1,17 +1,19 @@
 """The episode log in SQL: one method, one transaction, one commit.
 
-Each call is one of `Transactions`; the statements are in `agents`, `turns` and `episodes`. A writer
+Each call is one of `Transactions`; the statements are in `agents`, `turns`, `episodes` and
+`history`. A writer
 locks its agent first, so that what it reads cannot change.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy.engine import URL
 
-from sleepmem.store import agents, episodes, migrate, turns
+from sleepmem.history import History
+from sleepmem.store import agents, episodes, history, migrate, turns
 from sleepmem.store.engine import async_engine, normalised
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import (
@@ -112,6 +114,7 @@ class SqlEpisodeLog(Transactions):
         expected: Head,
         woke_from: str | None,
         now: datetime,
+        ensure_stored: Callable[[], Awaitable[None]],
     ) -> None:
         await self.write(
             episodes.commit_sleep,
@@ -123,6 +126,7 @@ class SqlEpisodeLog(Transactions):
             expected=expected,
             woke_from=woke_from,
             now=now,
+            ensure_stored=ensure_stored,
         )
 
     async def record_attempt(
@@ -158,3 +162,22 @@ class SqlEpisodeLog(Transactions):
             )
             for entry in page:
                 yield entry
+
+    async def history(self, agent: str) -> History:
+        return await self.read(history.history, agent)
+
+    async def pin(self, agent: str, episode: str, pinned: bool) -> None:
+        await self.write(history.pin, agent, episode, pinned)
+
+    async def drop(self, agent: str, digests: Sequence[str], now: datetime) -> None:
+        await self.write(history.drop, agent, digests, now)
+
+    async def sweep(
+        self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
+    ) -> bool:
+        return await self.write(history.sweep, agent, digest, delete)
+
+    async def restore(
+        self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]
+    ) -> None:
+        await self.write(history.restore, agent, digest, ensure_stored)

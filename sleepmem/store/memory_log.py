@@ -1,19 +1,19 @@
 """The episode log in plain Python: the slow, obvious version that judges the SQL one.
 
-Ephemeral agents live on it. No method awaits anything, so each one is a transaction by nature.
+Ephemeral agents live on it. No method awaits anything but a snapshot store, with a lock held, so
+each one is a transaction by nature.
 `aclose` keeps the data: opening a second memory over the same object is a restart.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 
 from sleepmem.errors import (
-    AgentNotFound,
     BranchNotFound,
     ConfigError,
     Conflict,
@@ -24,8 +24,8 @@ from sleepmem.errors import (
     MisuseError,
     StoreError,
 )
+from sleepmem.store.memory_history import AgentRow, MemoryHistory
 from sleepmem.types import (
-    MAIN,
     AgentSummary,
     Episode,
     FinishReason,
@@ -42,18 +42,6 @@ from sleepmem.types import (
     checked_name,
 )
 
-_NEWBORN = Head(episode=None, snapshot=None)
-
-
-@dataclass
-class _Agent:
-    name: str
-    fingerprint: str
-    epoch: int = 0
-    holder: str = ""
-    heads: dict[str, Head] = field(default_factory=lambda: {MAIN: _NEWBORN})
-    turns: list[Turn] = field(default_factory=list)
-
 
 @dataclass
 class _Stream:
@@ -65,7 +53,7 @@ class _Stream:
     open_id: str | None = None
 
 
-class MemoryEpisodeLog:
+class MemoryEpisodeLog(MemoryHistory):
     """Keep every agent's log in memory.
 
     Attributes:
@@ -73,10 +61,9 @@ class MemoryEpisodeLog:
     """
 
     def __init__(self) -> None:
-        self._agents: dict[str, _Agent] = {}
+        super().__init__()
         self._streams: dict[int, _Stream] = {}
         self._thread_ids = count(1)
-        self._episodes: dict[str, Episode] = {}
         self.attempts: list[SleepReport] = []
 
     async def claim(
@@ -85,7 +72,7 @@ class MemoryEpisodeLog:
         checked_name("agent name", agent)
         checked_name("holder", holder)
         if agent not in self._agents and create:
-            self._agents[agent] = _Agent(agent, fingerprint, epoch=secrets.randbits(32))
+            self._agents[agent] = AgentRow(agent, fingerprint, epoch=secrets.randbits(32))
         found = self._agent(agent)
         if found.fingerprint != fingerprint:
             raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
@@ -233,9 +220,14 @@ class MemoryEpisodeLog:
         expected: Head,
         woke_from: str | None,
         now: datetime,
+        ensure_stored: Callable[[], Awaitable[None]],
     ) -> None:
         if report.outcome is not Outcome.SLEPT or not report.episode or not report.snapshot:
             raise MisuseError(f"a sleep that ended as {report.outcome} cannot be committed")
+        self._owned(thread.agent, epoch)
+        async with self._sweeping:
+            await ensure_stored()
+        # nothing is awaited from here on
         owner, stream = self._owned(thread.agent, epoch), self._stream(thread)
         found = owner.heads[thread.branch]
         if found != expected:
@@ -265,6 +257,7 @@ class MemoryEpisodeLog:
             numerics=report.numerics,
             closed_at=now,
         )
+        self._mark(thread.agent, {report.snapshot.digest}, None)
         self._episodes[episode.id] = episode
         stream.closed.append(episode)
         stream.open_id = None
@@ -352,12 +345,7 @@ class MemoryEpisodeLog:
     async def aclose(self) -> None:
         """Keep everything: the same object opened again is the same log."""
 
-    def _agent(self, agent: str) -> _Agent:
-        if agent not in self._agents:
-            raise AgentNotFound(agent)
-        return self._agents[agent]
-
-    def _owned(self, agent: str, epoch: int) -> _Agent:
+    def _owned(self, agent: str, epoch: int) -> AgentRow:
         found = self._agent(agent)
         if found.epoch != epoch:
             raise LeaseLost(agent, epoch)

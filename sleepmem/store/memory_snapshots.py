@@ -26,9 +26,7 @@ class MemorySnapshotStore:
         return snapshot
 
     async def get(self, agent: str, digest: str) -> bytes:
-        if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise SnapshotCorrupt(f"{digest[:80]!a}", "its name is not a BLAKE3-256 digest")
-        data = self.data.get((checked_name("agent name", agent), digest))
+        data = self.data.get((checked_name("agent name", agent), _checked(digest)))
         if data is None:
             raise SnapshotNotFound(agent, digest)
         if blake3(data).hexdigest() != digest:
@@ -39,5 +37,21 @@ class MemorySnapshotStore:
         checked_name("agent name", agent)
         return sorted(digest for owner, digest in self.data if owner == agent)
 
+    async def sizes(self, agent: str) -> dict[str, int]:
+        return {digest: len(self.data[agent, digest]) for digest in await self.digests(agent)}
+
+    async def has(self, agent: str, digest: str) -> bool:
+        return (checked_name("agent name", agent), _checked(digest)) in self.data
+
+    async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:
+        checked_name("agent name", agent)
+        return []
+
     async def delete(self, agent: str, digest: str) -> None:
         self.data.pop((checked_name("agent name", agent), digest), None)
+
+
+def _checked(digest: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise SnapshotCorrupt(f"{digest[:80]!a}", "its name is not a BLAKE3-256 digest")
+    return digest

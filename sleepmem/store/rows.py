@@ -1,4 +1,4 @@
-"""Rows to values and back; what every part of the log needs of agents and turns.
+"""Rows to values and back; what every part of the log needs of agents, turns and episodes.
 
 Every function takes a connection whose transaction the caller owns.
 """
@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Row, ScalarSelect, exists, func, select
+from sqlalchemy import ColumnElement, Exists, Row, ScalarSelect, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, ConfigError, LeaseLost, MisuseError
 from sleepmem.store import schema
 from sleepmem.types import (
+    Episode,
     FinishReason,
     LoggedMessage,
+    Measures,
+    Outcome,
     Role,
+    SleepReason,
+    Snapshot,
     Thread,
     ToolCall,
     Turn,
@@ -46,6 +51,18 @@ async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) ->
     Raises:
         LeaseLost: `epoch` is not the agent's.
     """
+    found = await _locked(connection, agent)
+    if found.epoch != epoch:
+        raise LeaseLost(agent, epoch)
+    return int(found.id)
+
+
+async def locked_agent_id(connection: AsyncConnection, agent: str) -> int:
+    """Lock the agent as a writer does, whoever holds it, and return its row id."""
+    return int((await _locked(connection, agent)).id)
+
+
+async def _locked(connection: AsyncConnection, agent: str) -> AnyRow:
     query = select(schema.agent.c.id, schema.agent.c.epoch).where(
         schema.agent.c.name == lookup(agent)
     )
@@ -53,9 +70,7 @@ async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) ->
     found = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
     if found is None:
         raise AgentNotFound(agent)
-    if found.epoch != epoch:
-        raise LeaseLost(agent, epoch)
-    return int(found.id)
+    return found
 
 
 def lookup(name: str) -> str:
@@ -205,4 +220,49 @@ def _turn(agent: str, rows: Sequence[AnyRow]) -> Turn:
         messages=tuple(_message(row) for row in rows if row.n is not None),
         finish_reason=FinishReason(first.finish_reason) if first.finish_reason else None,
         created_at=first.created_at,
+    )
+
+
+def closed_episodes() -> Select[Any]:
+    """Select what `episode_of` needs of episodes that a sleep has closed."""
+    table, sleep = schema.episode, schema.sleep
+    return (
+        select(
+            table,
+            sleep.c.passes,
+            sleep.c.measures,
+            sleep.c.numerics,
+            schema.thread.c.name.label("thread"),
+            schema.snapshot.c.n_bytes,
+            schema.snapshot.c.dropped_at,
+        )
+        .select_from(table)
+        .join(sleep, (sleep.c.episode_id == table.c.id) & (sleep.c.outcome == Outcome.SLEPT.value))
+        .join(schema.thread, schema.thread.c.id == table.c.thread_id)
+        .join(
+            schema.snapshot,
+            (schema.snapshot.c.agent_id == table.c.agent_id)
+            & (schema.snapshot.c.digest == table.c.snapshot),
+        )
+    )
+
+
+def episode_of(agent: str, row: AnyRow) -> Episode:
+    return Episode(
+        id=row.id,
+        index=row.n,
+        agent=agent,
+        thread_id=row.thread_id,
+        thread=row.thread,
+        start=row.start,
+        stop=row.stop,
+        parent=row.parent,
+        woke_from=row.woke_from,
+        reason=SleepReason(row.reason),
+        passes=row.passes,
+        snapshot=Snapshot(digest=row.snapshot, n_bytes=row.n_bytes, dropped_at=row.dropped_at),
+        measures=Measures(**row.measures) if row.measures else None,
+        numerics=row.numerics,
+        closed_at=row.closed_at,
+        pinned=row.pinned,
     )

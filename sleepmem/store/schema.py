@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.engine import Dialect
@@ -126,6 +128,7 @@ snapshot = Table(
     Column("digest", String(64), primary_key=True),
     Column("n_bytes", BigInteger, nullable=False),
     Column("created_at", Utc, nullable=False),
+    Column("dropped_at", Utc),  # by gc; the bytes are gone or going
 )
 
 # The bytes of a snapshot in order, where they are kept as rows and not as files. They are stored
@@ -222,6 +225,7 @@ episode = Table(
     Column("reason", String(16)),
     Column("snapshot", String(64)),
     Column("closed_at", Utc),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
     ForeignKeyConstraint(["agent_id", "snapshot"], [snapshot.c.agent_id, snapshot.c.digest]),
     Index(None, "agent_id", "closed_at"),
     Index(None, "agent_id", "n"),

@@ -11,7 +11,7 @@ import asyncio
 import hmac
 
 from blake3 import blake3
-from sqlalchemy import ScalarSelect, delete, func, select
+from sqlalchemy import ScalarSelect, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -66,6 +66,17 @@ class SnapshotRows:
     async def digests(self, agent: str) -> list[str]:
         return await self._database.read(_digests, checked_name("agent name", agent))
 
+    async def sizes(self, agent: str) -> dict[str, int]:
+        return await self._database.read(_sizes, checked_name("agent name", agent))
+
+    async def has(self, agent: str, digest: str) -> bool:
+        checked_name("agent name", agent)
+        return await self._database.read(_has, agent, checked_digest(digest))
+
+    async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:
+        checked_name("agent name", agent)
+        return []  # a write is there whole or not at all
+
     async def delete(self, agent: str, digest: str) -> None:
         checked_name("agent name", agent)
         await self._database.write(_delete, agent, checked_digest(digest))
@@ -114,6 +125,18 @@ async def _get(connection: AsyncConnection, agent: str, digest: str, max_bytes: 
 async def _digests(connection: AsyncConnection, agent: str) -> list[str]:
     query = select(_chunk.c.digest).distinct().where(_chunk.c.agent_id == _owner(agent))
     return sorted((await connection.scalars(query)).all())
+
+
+async def _sizes(connection: AsyncConnection, agent: str) -> dict[str, int]:
+    n_bytes = func.sum(func.length(_chunk.c.data))
+    query = select(_chunk.c.digest, n_bytes).where(_chunk.c.agent_id == _owner(agent))
+    rows = (await connection.execute(query.group_by(_chunk.c.digest))).all()
+    return {digest: int(size) for digest, size in rows}
+
+
+async def _has(connection: AsyncConnection, agent: str, digest: str) -> bool:
+    of_snapshot = (_chunk.c.agent_id == _owner(agent)) & (_chunk.c.digest == digest)
+    return bool(await connection.scalar(select(exists().where(of_snapshot))))
 
 
 async def _delete(connection: AsyncConnection, agent: str, digest: str) -> None:

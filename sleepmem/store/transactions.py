@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
+from contextvars import ContextVar
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,9 +17,15 @@ from sleepmem.store.translate import translated
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_write: ContextVar[tuple[Transactions, AsyncConnection] | None] = ContextVar("write", default=None)
+
 
 class Transactions:
-    """Run statements on an engine, which it owns, each call in one transaction."""
+    """Run statements on an engine, which it owns, each call in one transaction.
+
+    A call from inside the statements of a write, as when a log awaits what a snapshot store does,
+    is part of that write.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -45,6 +52,8 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Run `statements` in a transaction of its own and commit it."""
+        if (connection := self._joined()) is not None:
+            return await statements(connection, *args, **kwargs)
         async with self._writer:
             return await self._whole(self._engine, statements, *args, **kwargs)
 
@@ -55,7 +64,14 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Run `statements` on one state of the database."""
+        if (connection := self._joined()) is not None:
+            return await statements(connection, *args, **kwargs)
         return await self._whole(self._reader, statements, *args, **kwargs)
+
+    def _joined(self) -> AsyncConnection | None:
+        """Return the connection of the write that this call is a part of."""
+        write = _write.get()
+        return write[1] if write and write[0] is self else None
 
     async def _whole(
         self,
@@ -73,6 +89,8 @@ class Transactions:
         async def transaction() -> T:
             with translated(self._name):
                 async with engine.begin() as connection:
+                    if engine is self._engine:
+                        _write.set((self, connection))  # for this task, which ends with it
                     return await statements(connection, *args, **kwargs)
 
         if not self._is_open:

@@ -26,6 +26,10 @@ BIRTH = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 FINGERPRINT = "f" * 64
 
 
+async def stored() -> None:
+    """Say of bytes that nobody needs that they are there."""
+
+
 class Life:
     """One agent, one epoch and one thread on `log`; made by `born` and `on`.
 
@@ -115,6 +119,7 @@ class Life:
             expected=head,
             woke_from=head.episode,
             now=self.now(),
+            ensure_stored=stored,
         )
         return report
 

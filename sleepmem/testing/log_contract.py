@@ -4,7 +4,8 @@
         @pytest.fixture
         async def log(self) -> AsyncIterator[EpisodeLog]: ...     # empty, closed afterwards
 
-Agents, threads and turns are judged here, episodes and sleeps in `sleep_contract`.
+Agents, threads and turns are judged here, episodes and sleeps in `sleep_contract`, what is kept of
+snapshots in `history_contract`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sleepmem.errors import (
     StoreError,
 )
 from sleepmem.protocols import EpisodeLog
+from sleepmem.testing.history_contract import HistoryContract
 from sleepmem.testing.life import BIRTH, FINGERPRINT, Life
 from sleepmem.testing.sleep_contract import SleepContract
 from sleepmem.types import MAIN, Head, LogEntry, LoggedMessage, Role, Thread, ToolCall, TurnState
@@ -345,7 +347,7 @@ class TurnContract:
         ]
 
 
-class EpisodeLogContract(AgentContract, TurnContract, SleepContract):
+class EpisodeLogContract(AgentContract, TurnContract, SleepContract, HistoryContract):
     """The suite."""
 
     pytestmark = pytest.mark.asyncio

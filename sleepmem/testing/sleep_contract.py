@@ -8,7 +8,7 @@ import pytest
 
 from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError
 from sleepmem.protocols import EpisodeLog
-from sleepmem.testing.life import Life
+from sleepmem.testing.life import Life, stored
 from sleepmem.types import MAIN, Head, Outcome, SleepReport
 
 ATTEMPTS = [Outcome.NOTHING_TO_DO, Outcome.REJECTED, Outcome.SUPERSEDED, Outcome.FAILED]
@@ -229,6 +229,7 @@ class SleepContract:
             expected=head,
             woke_from=None,
             now=other.now(),
+            ensure_stored=stored,
         )
         second = (await log.lineage("ana", MAIN))[1]
         assert (second.parent, second.woke_from) == (first.episode, None)
@@ -244,4 +245,5 @@ async def _commit(life: Life, report: SleepReport, start: int, stop: int, expect
         expected=expected,
         woke_from=expected.episode,
         now=life.now(),
+        ensure_stored=stored,
     )

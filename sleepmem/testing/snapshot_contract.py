@@ -102,6 +102,26 @@ class SnapshotStoreContract:
         stored = [(await store.put("ana", bytes([n]))).digest for n in range(5)]
         assert await store.digests("ana") == sorted(stored)
 
+    async def test_sizes_tell_what_is_stored(self, store: SnapshotStore) -> None:
+        assert await store.sizes("ana") == {}
+        sizes = [0, 1, MIB + 1]
+        stored = {(await store.put("ana", bytes(n))).digest: n for n in sizes}
+        await store.put("Ana", b"hers")
+        assert await store.sizes("ana") == stored
+        for digest in stored:
+            assert await store.has("ana", digest)
+            await store.delete("ana", digest)
+            assert not await store.has("ana", digest)
+        assert await store.sizes("ana") == {}
+        with pytest.raises(SnapshotCorrupt):
+            await store.has("ana", "../x")
+
+    async def test_whole_snapshots_are_no_leftovers(self, store: SnapshotStore) -> None:
+        snapshot = await store.put("ana", b"kept")
+        for remove in (False, True):
+            assert await store.leftovers("ana", remove=remove) == []
+        assert await store.get("ana", snapshot.digest) == b"kept"
+
     async def test_delete_removes_only_the_one_named(self, store: SnapshotStore) -> None:
         gone, kept = await store.put("ana", b"gone"), await store.put("ana", b"kept")
         await store.delete("ana", gone.digest)

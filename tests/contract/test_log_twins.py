@@ -16,7 +16,7 @@ from sleepmem.errors import SleepmemError
 from sleepmem.protocols import EpisodeLog
 from sleepmem.store import MemoryEpisodeLog, open_log
 from sleepmem.store.migrate import upgrade
-from sleepmem.testing.life import Life
+from sleepmem.testing.life import Life, stored
 from sleepmem.types import MAIN, Head, Turn, TurnState
 
 THREADS = ("main", "side")
@@ -79,6 +79,7 @@ class Player:
             expected=expected,
             woke_from=None,
             now=life.now(),
+            ensure_stored=stored,
         )
         return await life.log.tokens(life.thread.id, start, start + length)
 

@@ -167,9 +167,51 @@ async def test_folder_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
     snapshot = await store.put("ana", b"x")
     (tmp_path / "data" / "ana" / snapshot.digest).unlink()
     (tmp_path / "data" / "ana").rmdir()
-    with pytest.raises(StoreError):
-        await store.put("ana", b"x")
     assert await store.put("ana", b"x") == snapshot
+    assert await store.get("ana", snapshot.digest) == b"x"
+
+
+async def test_write_whose_temporary_name_is_swept_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, n_swept = SnapshotFiles(tmp_path), 0
+    real_rename = os.rename
+
+    def rename(source: Path, target: Path) -> None:
+        nonlocal n_swept
+        if n_swept < n_sweeps:
+            source.unlink()
+            n_swept += 1
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    n_sweeps = 2
+    snapshot = await store.put("ana", b"x")
+    assert await store.get("ana", snapshot.digest) == b"x"
+    n_sweeps = 99
+    with pytest.raises(StoreError):
+        await store.put("ana", b"y")
+    assert tree(tmp_path) == ["ana", f"ana/{snapshot.digest}"]
+
+
+async def test_leftovers_are_those_of_our_writes(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    digest = (await store.put("ana", b"x")).digest
+    for name in (f".{'0' * 16}.tmp", f".{'a' * 16}.tmp", ".other.tmp", "README"):
+        (tmp_path / "ana" / name).write_bytes(b"half")
+    assert await store.sizes("ana") == {digest: 1}
+    assert await store.leftovers("ana") == [4, 4]
+    assert await store.leftovers("ana", remove=True) == [4, 4]
+    assert tree(tmp_path / "ana") == [".other.tmp", digest, "README"]
+    assert await store.leftovers("ana", remove=True) == []
+    assert await store.leftovers("nobody") == []
+
+
+async def test_only_a_file_is_a_snapshot(tmp_path: Path) -> None:
+    store, digest = SnapshotFiles(tmp_path), "0" * 64
+    assert not await store.has("ana", digest)
+    (tmp_path / "ana" / digest).mkdir(parents=True)
+    assert not await store.has("ana", digest)
 
 
 async def test_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:

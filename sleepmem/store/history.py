@@ -1,0 +1,121 @@
+"""What is kept of the snapshots of an agent.
+
+Every function takes a connection whose transaction is the caller's. The agent is locked as a writer
+locks it, so nothing of it is committed between a look at its snapshots and what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, exists, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sleepmem.errors import EpisodeNotFound
+from sleepmem.history import History
+from sleepmem.store import schema
+from sleepmem.store.rows import agent_id, closed_episodes, episode_of, locked_agent_id, lookup
+from sleepmem.types import Snapshot
+
+_SOME = 500  # values of one statement; SQLite allows no more than 32,766
+
+
+async def history(connection: AsyncConnection, agent: str) -> History:
+    owner = await agent_id(connection, agent)
+    branch, episode = schema.branch.c, schema.episode.c
+    heads = select(branch.name, branch.head).where(branch.agent_id == owner)
+    closed = closed_episodes().where(episode.agent_id == owner, episode.closed_at.is_not(None))
+    return History(
+        agent=agent,
+        heads={row.name: row.head for row in (await connection.execute(heads)).all()},
+        episodes=tuple(
+            episode_of(agent, row)
+            for row in (await connection.execute(closed.order_by(episode.n, episode.id))).all()
+        ),
+    )
+
+
+async def pin(connection: AsyncConnection, agent: str, episode: str, pinned: bool) -> None:
+    owner = await locked_agent_id(connection, agent)
+    table = schema.episode
+    done = await connection.execute(
+        update(table)
+        .where(table.c.agent_id == owner, table.c.id == lookup(episode))
+        .where(table.c.closed_at.is_not(None))
+        .values(pinned=pinned)
+    )
+    if done.rowcount != 1:
+        raise EpisodeNotFound(agent, episode)
+
+
+async def drop(
+    connection: AsyncConnection, agent: str, digests: Sequence[str], now: datetime
+) -> None:
+    owner = await locked_agent_id(connection, agent)
+    table = schema.snapshot
+    for first in range(0, len(digests), _SOME):
+        await connection.execute(
+            update(table)
+            .where(table.c.agent_id == owner, table.c.dropped_at.is_(None))
+            .where(table.c.digest.in_(digests[first : first + _SOME]))
+            .where(table.c.digest.not_in(_spared(owner)))
+            .values(dropped_at=now)
+        )
+
+
+async def sweep(
+    connection: AsyncConnection,
+    agent: str,
+    digest: str,
+    delete: Callable[[str, str], Awaitable[None]],
+) -> bool:
+    owner = await locked_agent_id(connection, agent)
+    table = schema.snapshot.c
+    is_kept = exists().where(
+        table.agent_id == owner,
+        table.digest == digest,
+        or_(table.dropped_at.is_(None), table.digest.in_(_spared(owner))),
+    )
+    if await connection.scalar(select(is_kept)):
+        return False
+    await delete(agent, digest)
+    return True
+
+
+async def restore(
+    connection: AsyncConnection,
+    agent: str,
+    digest: str,
+    ensure_stored: Callable[[], Awaitable[None]],
+) -> None:
+    owner = await locked_agent_id(connection, agent)
+    await ensure_stored()
+    table = schema.snapshot
+    await connection.execute(
+        update(table)
+        .where(table.c.agent_id == owner, table.c.digest == digest)
+        .values(dropped_at=None)
+    )
+
+
+async def name_snapshot(
+    connection: AsyncConnection, owner: int, snapshot: Snapshot, now: datetime
+) -> None:
+    """Make the row of a snapshot whose bytes are stored, or take its mark away."""
+    table = schema.snapshot
+    is_it = (table.c.agent_id == owner) & (table.c.digest == snapshot.digest)
+    if not (await connection.execute(update(table).where(is_it).values(dropped_at=None))).rowcount:
+        row = {"digest": snapshot.digest, "n_bytes": snapshot.n_bytes}
+        await connection.execute(insert(table).values(agent_id=owner, created_at=now, **row))
+
+
+def _spared(owner: int) -> Select[tuple[str]]:
+    """Select the digests that are never dropped: those of heads and of pinned episodes."""
+    episode, branch = schema.episode.c, schema.branch.c
+    heads = select(branch.head).where(branch.agent_id == owner, branch.head.is_not(None))
+    return select(episode.snapshot).where(
+        episode.agent_id == owner,
+        episode.snapshot.is_not(None),
+        or_(episode.pinned, episode.id.in_(heads)),
+    )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from sleepmem.errors import ConfigError, NotOpen
+from sleepmem.history import GcReport, Removed
 from sleepmem.policy import TaskBoundary, TokenBudget
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, SnapshotStore
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.clock import SystemClock
-from sleepmem.runtime.engine import Engine
+from sleepmem.runtime.gc import collect, rules_of
+from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Defaults, Lease, Parts
+from sleepmem.runtime.parts import Defaults, Lease
 from sleepmem.runtime.plan import planned
 from sleepmem.runtime.replay import episodes_until, verified_episodes
 from sleepmem.store import (
@@ -33,6 +34,7 @@ from sleepmem.store import (
 from sleepmem.types import (
     MAIN,
     AgentSummary,
+    Episode,
     LogEntry,
     Message,
     ReplayedEpisode,
@@ -99,7 +101,7 @@ class SleepMemory:
             resident=resident,
         )
         self._given: tuple[EpisodeLog, SnapshotStore] | None = None
-        self._house: _House | None = None
+        self._house: House | None = None
 
     @classmethod
     def of(
@@ -144,7 +146,8 @@ class SleepMemory:
                     log, snapshots = self._given
                 else:
                     log, snapshots = await self._open_store(closing)
-                house = _House(self._clock, self._defaults, self._model, log, snapshots)
+                load = partial(_load, self._model)
+                house = House(self._clock, self._defaults, load, log, snapshots)
                 closing.push_async_callback(house.engine.aclose)
                 closing.push_async_callback(house.idle.aclose)
                 house.closing = closing.pop_all()
@@ -196,18 +199,7 @@ class SleepMemory:
             await house.log.head(name, branch)
         parts = await house.parts()
         async with house.claiming:
-            lease = house.leases.get(name)
-            if lease is None or lease.is_lost:
-                epoch = await house.log.claim(
-                    name,
-                    fingerprint=parts.lm.fingerprint,
-                    holder=house.holder,
-                    create=create,
-                    now=self._clock.now(),
-                )
-                if lease is None:
-                    lease = house.leases[name] = Lease(name, epoch)
-                lease.epoch, lease.is_lost = epoch, False
+            lease = await house.lease(name, parts.lm.fingerprint, create)
             return house.agents.setdefault((name, branch), Agent(parts, lease, branch))
 
     @asynccontextmanager
@@ -316,7 +308,57 @@ class SleepMemory:
         async for replayed in verified_episodes(await house.parts(), agent, episodes):
             yield replayed
 
-    def _open_house(self) -> _House:
+    async def gc(
+        self,
+        agent: str | None = None,
+        *,
+        keep_last: int = 10,
+        keep_within: timedelta | None = timedelta(days=30),
+        dry_run: bool = False,
+        on_removed: Callable[[Removed], None] | None = None,
+    ) -> GcReport:
+        """Remove the bytes of old snapshots, and what interrupted sleeps left; needs no model.
+
+        Kept are those of all heads, of pinned episodes, and what a rule keeps. The log is kept
+        whole: `replay` with `verify` derives removed ones again. Agents live on meanwhile, here
+        and in other processes. Folders of agents that were deleted are left alone.
+
+        Args:
+            agent: whose; None means all of the database.
+            keep_last: so many episodes of each branch, its head among them.
+            keep_within: what is younger; None keeps nothing for its age.
+            dry_run: change nothing, only tell what would be removed.
+            on_removed: called for each thing that is, as soon as it is.
+
+        Raises:
+            AgentNotFound, ConfigError
+            StoreUnavailable, StoreError: some is removed and some is not; collect again.
+        """
+        house, rules = self._open_house(), rules_of(keep_last, keep_within)
+        return await collect(
+            house.log,
+            house.snapshots,
+            rules,
+            agent=agent,
+            now=self._clock.now(),
+            dry_run=dry_run,
+            on_removed=on_removed,
+        )
+
+    async def pin(
+        self, agent: str, episode: str | int, *, branch: str = MAIN, pinned: bool = True
+    ) -> Episode:
+        """Let `gc` keep the snapshot of an episode, named by id or index, or no longer.
+
+        Raises:
+            AgentNotFound, BranchNotFound, EpisodeNotFound
+        """
+        log = self._open_house().log
+        found = (await episodes_until(log, agent, branch, episode))[-1]
+        await log.pin(agent, found.id, pinned)
+        return (await log.lineage(agent, branch, until=found.id))[-1]
+
+    def _open_house(self) -> House:
         if self._house is None:
             raise NotOpen()
         return self._house
@@ -334,52 +376,12 @@ class SleepMemory:
         return log, SnapshotFiles(data or snapshot_folder(db))
 
 
-class _House:
-    """What is open, from `open` to `aclose`."""
+def _load(model: str | SleepLM) -> SleepLM:
+    if not isinstance(model, str):
+        return model
+    from sleepmem.model.checkpoint import load_checkpoint
 
-    def __init__(
-        self,
-        clock: Clock,
-        defaults: Defaults,
-        model: str | SleepLM,
-        log: EpisodeLog,
-        snapshots: SnapshotStore,
-    ) -> None:
-        self.log, self.snapshots = log, snapshots
-        self.engine, self.idle = Engine(), IdleWatch(clock)
-        self.closing = AsyncExitStack()
-        self.loop = asyncio.get_running_loop()
-        self.claiming = asyncio.Lock()
-        self.leases: dict[str, Lease] = {}
-        self.agents: dict[tuple[str, str], Agent] = {}
-        self.holder = f"{platform.node() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._clock, self._defaults, self._model = clock, defaults, model
-        self._parts: Parts | None = None
-
-    def load(self) -> SleepLM:
-        """Return the model, loaded once; called in the model's thread alone."""
-        if isinstance(self._model, str):
-            from sleepmem.model.checkpoint import load_checkpoint
-
-            self._model = load_checkpoint(self._model)
-        return self._model
-
-    async def parts(self) -> Parts:
-        """Return what agents need, the model among it."""
-        if self._parts is None:
-            lm = await self.engine.run(self.load)
-            # whoever waited for the same load may have been first
-            self._parts = self._parts or Parts(
-                lm=lm,
-                engine=self.engine,
-                log=self.log,
-                snapshots=self.snapshots,
-                clock=self._clock,
-                defaults=self._defaults,
-                residents=Residents(self._defaults.resident),
-                idle=self.idle,
-            )
-        return self._parts
+    return load_checkpoint(model)
 
 
 def _check_address(name: str) -> None:

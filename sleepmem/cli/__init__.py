@@ -18,6 +18,8 @@ COMMANDS = {
     "log": Lazy("sleepmem.cli.log:log", "Show what an agent lived through, word for word."),
     "sleep": Lazy("sleepmem.cli.sleep:sleep", "Let an agent sleep on its open episode."),
     "replay": Lazy("sleepmem.cli.replay:replay", "Show an agent's life episode by episode."),
+    "gc": Lazy("sleepmem.cli.gc:gc", "Remove old snapshots; the log stays."),
+    "pin": Lazy("sleepmem.cli.pin:pin", "Keep the snapshot of one episode from gc."),
     "import": Lazy("sleepmem.cli.import_file:import_file", "Let an agent live through a file."),
     "db": Lazy("sleepmem.cli.db:db", "Upgrade or check the database."),
     "model": Lazy("sleepmem.cli.model:model", "List and show checkpoints."),

@@ -65,6 +65,8 @@ def episode_document(replayed: ReplayedEpisode) -> dict[str, Any]:
         "thread": episode.thread,
         "closed_at": episode.closed_at.isoformat(),
         "verified": replayed.verified,
+        "pinned": episode.pinned,
+        "dropped_at": at.isoformat() if (at := episode.snapshot.dropped_at) else None,
     }
 
 

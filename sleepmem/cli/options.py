@@ -41,7 +41,7 @@ class AddressType(click.ParamType[Address]):
         if not agent or (slash and not branch) or (at and not episode):
             self.fail(f"{value!r} is not AGENT[/BRANCH][@EPISODE]", param, ctx)
         if at and not self.episode:
-            self.fail(f"{value!r} names an episode; only replay goes back to one", param, ctx)
+            self.fail(f"{value!r} names an episode; only replay and pin take one", param, ctx)
         return Address(agent, branch or MAIN, episode or None)
 
 

@@ -95,8 +95,8 @@ def _print_life(shown: Sequence[ReplayedEpisode], verify: bool) -> None:
             str(episode.n_tokens),
             str(episode.passes),
             share(episode.measures.retention if episode.measures else None),
-            episode.snapshot.digest[:12],
-            size(episode.snapshot.n_bytes),
+            episode.snapshot.digest[:12] + " pinned" * episode.pinned,
+            "dropped" if episode.snapshot.dropped_at else size(episode.snapshot.n_bytes),
         ]
         rows.append(row + [marks[replayed.verified]] * verify)
     print_table(columns, rows)

@@ -58,6 +58,9 @@ async def verified_episodes(
     weights = await parts.engine.run(parts.lm.blank)
     for episode in episodes:
         weights, restored = await _verified(parts, weights, episode)
+        if restored:
+            snapshot = episode.snapshot.model_copy(update={"dropped_at": None})
+            episode = episode.model_copy(update={"snapshot": snapshot})
         yield ReplayedEpisode(episode=episode, verified=True, restored=restored)
 
 

@@ -1,0 +1,174 @@
+"""Collecting garbage: the bytes of snapshots that no rule keeps and that no episode names.
+
+The log stays whole, and what is dropped can be derived again from it. Nobody is interrupted: an
+agent that is awake in another process, or is asleep just now, goes on.
+
+A sleep puts its bytes first and commits them later, so bytes without an episode may be about to
+get one. That no head ever loses its bytes does not rest on clocks, ages or claims, but on turns:
+
+* Bytes are deleted inside a transaction of the log (`EpisodeLog.sweep`) that holds the agent and
+  has seen in it that no snapshot of that digest is kept.
+* A commit holds the agent too, and inside it sees to it that the bytes are there: what a deletion
+  took after they were put is put again (`ensure_stored`).
+
+So each deletion comes wholly before a commit, which then finds the bytes missing, or wholly after
+it, and then finds a head and deletes nothing; that holds whoever wrote the same digest, and when.
+
+A process that is killed in between leaves an order that can be gone on with: snapshots are marked
+as dropped before their bytes go, so bytes without a mark are missing only if they were lost, and
+marked bytes that are still there are deleted by the next collection.
+
+The database's lock must last until the bytes are gone. SQLite's does, and rows go with their own
+transaction. With files beside Postgres the server could give up the connection of a collector that
+was stopped between its look and the deletion of one file; if the same bytes were committed
+meanwhile, `replay --verify` has to derive them again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sleepmem.errors import AgentNotFound, ConfigError, SnapshotNotFound
+from sleepmem.history import Garbage, GcReport, Keep, KeepRules, Removed
+from sleepmem.protocols import EpisodeLog, SnapshotStore
+from sleepmem.types import Episode
+
+log = logging.getLogger("sleepmem")
+
+OnRemoved = Callable[[Removed], None]
+
+
+def rules_of(keep_last: int, keep_within: timedelta | None) -> KeepRules:
+    """Return the rules. Raises ConfigError if a number is negative or none."""
+    if isinstance(keep_last, bool) or not isinstance(keep_last, int) or keep_last < 0:
+        raise ConfigError(f"keep_last must be a whole number from 0 on, not {keep_last!r}")
+    if keep_within is not None and not isinstance(keep_within, timedelta):
+        raise ConfigError(f"keep_within must be a timedelta or None, not {keep_within!r}")
+    if keep_within is not None and keep_within < timedelta(0):
+        raise ConfigError(f"keep_within must not be negative, it is {keep_within}")
+    return KeepRules(last=keep_last, within=keep_within)
+
+
+async def collect(
+    episodes: EpisodeLog,
+    snapshots: SnapshotStore,
+    rules: KeepRules,
+    *,
+    agent: str | None,
+    now: datetime,
+    dry_run: bool,
+    on_removed: OnRemoved | None = None,
+) -> GcReport:
+    """Collect the garbage of one agent, or of all, and report it.
+
+    Raises:
+        AgentNotFound: the one that was named.
+    """
+    names = [agent] if agent is not None else [found.agent for found in await episodes.agents()]
+    report = _Report(on_removed)
+    seen = []
+    for name in names:
+        try:
+            await _Collector(episodes, snapshots, name, report, dry_run).run(rules, now)
+        except AgentNotFound:
+            if agent is not None:
+                raise
+            continue  # deleted meanwhile
+        seen.append(name)
+    return GcReport(
+        dry_run=dry_run,
+        agents=tuple(seen),
+        removed=tuple(report.removed),
+        n_kept=dict(report.n_kept),
+        n_missing=report.n_missing,
+    )
+
+
+@dataclass
+class _Report:
+    on_removed: OnRemoved | None
+    removed: list[Removed] = field(default_factory=list)
+    n_kept: Counter[Keep] = field(default_factory=Counter)
+    n_missing: int = 0
+
+    def add(self, removed: Removed) -> None:
+        self.removed.append(removed)
+        if self.on_removed:
+            self.on_removed(removed)
+
+
+@dataclass
+class _Collector:
+    """The collection of one agent."""
+
+    log: EpisodeLog
+    snapshots: SnapshotStore
+    agent: str
+    report: _Report
+    dry_run: bool
+
+    async def run(self, rules: KeepRules, now: datetime) -> None:
+        # bytes first: what is committed between the two looks is then known as kept
+        stored = await self.snapshots.sizes(self.agent)
+        history = await self.log.history(self.agent)
+        kept = rules.kept(history, now)
+        named = {episode.snapshot.digest: episode for episode in history.episodes}
+        self.report.n_kept.update(kept.values())
+        await self._look_for_missing(kept, stored, named)
+        if not self.dry_run:
+            await self._take_marks_away(kept, stored, named)
+            is_fresh = [
+                digest
+                for digest, episode in named.items()
+                if digest not in kept and episode.snapshot.dropped_at is None
+            ]
+            await self.log.drop(self.agent, is_fresh, now)
+        for digest in sorted(stored.keys() - kept.keys()):
+            why = Garbage.NOT_KEPT if digest in named else Garbage.NO_EPISODE
+            await self._remove(digest, stored[digest], why)
+        for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
+            self._tell(None, n_bytes, Garbage.CUT_SHORT)
+
+    async def _remove(self, digest: str, n_bytes: int, why: Garbage) -> None:
+        """Delete bytes, unless they turned out to be kept."""
+        if self.dry_run or await self.log.sweep(self.agent, digest, self.snapshots.delete):
+            self._tell(digest, n_bytes, why)
+
+    def _tell(self, digest: str | None, n_bytes: int, why: Garbage) -> None:
+        self.report.add(Removed(agent=self.agent, digest=digest, n_bytes=n_bytes, why=why))
+        if not self.dry_run:
+            log.info(
+                "snapshot bytes removed: %s",
+                why.value,
+                extra={"agent": self.agent, "digest": digest, "n_bytes": n_bytes},
+            )
+
+    async def _look_for_missing(
+        self, kept: dict[str, Keep], stored: dict[str, int], named: dict[str, Episode]
+    ) -> None:
+        for digest in kept.keys() - stored.keys():
+            is_dropped = named[digest].snapshot.dropped_at is not None
+            if not is_dropped and not await self.snapshots.has(self.agent, digest):
+                self.report.n_missing += 1
+                extra = {"agent": self.agent, "digest": digest}
+                log.warning("kept snapshot is missing", extra=extra)
+
+    async def _take_marks_away(
+        self, kept: dict[str, Keep], stored: dict[str, int], named: dict[str, Episode]
+    ) -> None:
+        """Keep what an interrupted collection under other rules has marked but not deleted."""
+        for digest in kept.keys() & stored.keys():
+            if named[digest].snapshot.dropped_at is None:
+                continue
+
+            async def check(digest: str = digest) -> None:
+                if not await self.snapshots.has(self.agent, digest):
+                    raise SnapshotNotFound(self.agent, digest)
+
+            with suppress(SnapshotNotFound):
+                await self.log.restore(self.agent, digest, check)

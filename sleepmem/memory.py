@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sleepmem.errors import ConfigError, NotOpen
+from sleepmem.events import Watcher
 from sleepmem.history import GcReport, Removed
 from sleepmem.policy import TaskBoundary, TokenBudget
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, SnapshotStore
@@ -68,6 +69,7 @@ class SleepMemory:
         retention_floor: sleeps that retain less are rejected; None accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
+        on_event: is told what happens; see `sleepmem.events`.
         data: folder of snapshot files; None is beside a SQLite file, else the platform's data
             folder. With Postgres snapshots are rows, unless the settings say `files`.
         clock: time; None is the machine's.
@@ -85,6 +87,7 @@ class SleepMemory:
         retention_floor: float | None = None,
         min_tokens: int = 16,
         resident: int = 32,
+        on_event: Watcher | None = None,
         data: str | Path | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -99,6 +102,7 @@ class SleepMemory:
             retention_floor=retention_floor,
             min_tokens=min_tokens,
             resident=resident,
+            on_event=on_event,
         )
         self._given: tuple[EpisodeLog, SnapshotStore] | None = None
         self._house: House | None = None
@@ -118,6 +122,7 @@ class SleepMemory:
         retention_floor: float | None = None,
         min_tokens: int = 16,
         resident: int = 32,
+        on_event: Watcher | None = None,
     ) -> SleepMemory:
         """Return a memory over parts that are ready; who made them closes them."""
         memory = cls(
@@ -129,6 +134,7 @@ class SleepMemory:
             retention_floor=retention_floor,
             min_tokens=min_tokens,
             resident=resident,
+            on_event=on_event,
             clock=clock,
         )
         memory._given = (log, snapshots)

@@ -11,6 +11,7 @@ from math import isfinite
 from blake3 import blake3
 
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
+from sleepmem.events import Event, Watcher, tell
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.engine import Engine
@@ -27,6 +28,7 @@ class Defaults:
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
         wait_s: seconds that a call waits for an earlier one on its thread.
+        on_event: is told what happens.
     """
 
     policy: SleepPolicy
@@ -37,6 +39,7 @@ class Defaults:
     min_tokens: int = 16
     resident: int = 32
     wait_s: float = 600.0
+    on_event: Watcher | None = None
 
     def __post_init__(self) -> None:
         for name in ("passes", "max_tokens", "min_tokens", "resident"):
@@ -66,6 +69,10 @@ class Parts:
     defaults: Defaults
     residents: Residents
     idle: IdleWatch
+
+    def tell(self, event: Event) -> None:
+        """Tell the watcher, if there is one; see `sleepmem.events`."""
+        tell(self.defaults.on_event, event)
 
     def check_open(self) -> None:
         """Raise NotOpen if the memory was closed."""

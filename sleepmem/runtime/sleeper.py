@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sleepmem import events
 from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
 from sleepmem.protocols import FastWeights
 from sleepmem.runtime.measure import MAX_EARLIER, measure
@@ -100,6 +101,7 @@ async def attempt(
     report = sleep.report(outcome)
     if outcome is not Outcome.SLEPT:
         await sleep.record(report)
+    parts.tell(events.SleepFinished(**sleep.place, report=report))
     level = logging.WARNING if error else logging.INFO
     log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
     return Attempt(report, error, sleep.is_late)
@@ -132,6 +134,7 @@ class _Sleep:
             return Outcome.NOTHING_TO_DO
         head = await store.head(thread.agent, thread.branch)
         ids = await store.tokens(thread.id, wish.start, wish.stop)
+        self._tell_start()
         parent = await parts.weights_at(thread.agent, head)
         child = await self._compute(parent, ids)
         await self._measure(parent, child)
@@ -150,7 +153,39 @@ class _Sleep:
             now=parts.clock.now(),
             ensure_stored=partial(parts.ensure_stored, thread.agent, data),
         )
+        self._tell_moved(head)
         return Outcome.SLEPT
+
+    @property
+    def place(self) -> dict[str, str]:
+        thread = self.thread
+        return {"agent": thread.agent, "branch": thread.branch, "thread": thread.name}
+
+    def _tell_start(self) -> None:
+        assert self.episode
+        wish = self.wish
+        self.parts.tell(
+            events.SleepStarted(
+                **self.place,
+                episode=self.episode,
+                reason=wish.reason,
+                n_tokens=wish.stop - wish.start,
+                passes=wish.passes,
+            )
+        )
+
+    def _tell_moved(self, before: Head) -> None:
+        assert self.episode
+        assert self.snapshot
+        self.parts.tell(
+            events.HeadMoved(
+                agent=self.thread.agent,
+                branch=self.thread.branch,
+                episode=self.episode,
+                parent=before.episode,
+                snapshot=self.snapshot.digest,
+            )
+        )
 
     async def _compute(self, parent: FastWeights, ids: Sequence[int]) -> FastWeights:
         began_s = self.parts.clock.monotonic_s()

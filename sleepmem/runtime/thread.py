@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sleepmem.errors import MemoryFull, SleepmemError, WindowExceeded
+from sleepmem.events import Woken
 from sleepmem.protocols import WakeState
 from sleepmem.runtime.awake import Awake, Standing
 from sleepmem.runtime.incoming import checked_text, last_call, open_calls
@@ -126,12 +127,24 @@ class LiveThread:
         if kept is None or unread is None:
             weights = await self.parts.weights_at(row.agent, standing.head)
             state, unread = await run(lm.wake, weights), standing.before + token_ids
+            self._tell_woken(row, standing, len(unread))
         else:
             state = kept.state
         if unread:
             await run(lm.read, state, unread)
         self._awake_on, self._awake_to = standing.head, standing.open.start + len(token_ids)
         return state
+
+    def _tell_woken(self, row: Thread, standing: Standing, n_tokens: int) -> None:
+        self.parts.tell(
+            Woken(
+                agent=row.agent,
+                branch=row.branch,
+                thread=row.name,
+                episode=standing.head.episode,
+                n_tokens=n_tokens,
+            )
+        )
 
     def keep(
         self, row: Thread, standing: Standing, token_ids: tuple[int, ...], state: WakeState

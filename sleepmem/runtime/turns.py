@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from sleepmem.errors import Conflict, LeaseLost, SleepmemError
+from sleepmem.events import TurnDone
 from sleepmem.protocols import SleepLM
 from sleepmem.runtime.speech import Speech
 from sleepmem.runtime.thread import LiveThread
@@ -75,7 +76,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
         thread.keep(row, standing, ids + reply_ids, state)
         stats = thread.stats_after(standing, done)
         thread.watch_clock(row, stats)
-        log.info("turn done", extra=_extra(row, done))
+        _tell_done(thread, row, done)
         if held:
             yield held
     # the thread is free: what is said during the sleep is answered on the old fast weights
@@ -103,7 +104,7 @@ async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[Sl
         reports: list[SleepReport] = []
         await thread.make_room(row, reports, 0, cut_before(_n_tokens(encoded), 0))
         turn = await _stage(thread, row, encoded, done=True)
-        log.info("turn done", extra=_extra(row, turn))
+        _tell_done(thread, row, turn)
         try:
             standing = await thread.make_room(row, reports, 0, cut_behind(None, 0))
         except SleepmemError:
@@ -207,6 +208,19 @@ async def _after(
         log.warning("no sleep after the turn", extra={"agent": row.agent}, exc_info=True)
         return []
     return [] if attempt.is_late else [attempt.report]
+
+
+def _tell_done(thread: LiveThread, row: Thread, turn: Turn) -> None:
+    log.info("turn done", extra=_extra(row, turn))
+    thread.parts.tell(
+        TurnDone(
+            agent=row.agent,
+            branch=row.branch,
+            thread=row.name,
+            node_id=turn.id,
+            n_tokens=turn.stop - turn.start,
+        )
+    )
 
 
 def _extra(row: Thread, turn: Turn) -> dict[str, str | int]:

@@ -1,0 +1,97 @@
+"""What an agent's memory tells those who watch it: ids and figures, never what was said.
+
+    async with SleepMemory(on_event=print) as memory: ...
+
+Events are told in the event loop right after what they tell of; an event of a write is told once
+the write is durable. A watcher that raises is logged and stops nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sleepmem.types import SleepReason, SleepReport, Value
+
+log = logging.getLogger("sleepmem")
+
+
+class Event(Value):
+    """Something that happened to an agent, on a branch of its memory."""
+
+    agent: str
+    branch: str
+
+
+class TurnDone(Event):
+    """A turn is in the log for good.
+
+    Attributes:
+        node_id: where a caller says it continues.
+        n_tokens: of the turn, its reply included.
+    """
+
+    thread: str
+    node_id: str
+    n_tokens: int
+
+
+class Woken(Event):
+    """A thread has a wake state on top of a head.
+
+    Attributes:
+        episode: the head; None is birth.
+        n_tokens: read to stand there.
+    """
+
+    thread: str
+    episode: str | None
+    n_tokens: int
+
+
+class SleepStarted(Event):
+    """A sleep has its ids and begins to compute.
+
+    Attributes:
+        n_tokens: that are slept on.
+    """
+
+    thread: str
+    episode: str
+    reason: SleepReason
+    n_tokens: int
+    passes: int
+
+
+class SleepFinished(Event):
+    """A sleep ended, in whichever way; also one that had nothing to do."""
+
+    thread: str
+    report: SleepReport
+
+
+class HeadMoved(Event):
+    """A branch has a new head, durable with its snapshot.
+
+    Attributes:
+        parent: the head before; None is birth.
+        snapshot: digest of the new fast weights.
+    """
+
+    episode: str
+    parent: str | None
+    snapshot: str
+
+
+Watcher = Callable[[Event], object]
+
+
+def tell(watcher: Watcher | None, event: Event) -> None:
+    """Tell a watcher, if there is one."""
+    if watcher is None:
+        return
+    try:
+        watcher(event)
+    except Exception:
+        # a watcher is no part of the memory: what it tells of has happened
+        log.exception("a watcher of events failed", extra={"agent": event.agent})

@@ -1,0 +1,90 @@
+"""Events tell what happened, after it is durable, and nothing of what was said."""
+
+from __future__ import annotations
+
+import pytest
+from home import Home
+
+from sleepmem.events import Event, HeadMoved, SleepFinished, SleepStarted, TurnDone, Woken
+from sleepmem.types import Outcome
+
+CANARY = "canary-7919"
+
+
+async def test_a_life_is_told_in_order(home: Home) -> None:
+    told: list[Event] = []
+    async with home.memory(on_event=told.append) as memory:
+        ana = await memory.agent("ana")
+        reply = await ana.say(f"pet={CANARY}")
+        report = await ana.sleep()
+        await ana.say("pet?")
+    kinds = [type(event) for event in told]
+    assert kinds == [Woken, TurnDone, SleepStarted, HeadMoved, SleepFinished, Woken, TurnDone]
+    assert {(event.agent, event.branch) for event in told} == {("ana", "main")}
+    born, turn, started, moved, finished, woken, _ = told
+    assert isinstance(born, Woken)
+    assert born.episode is None
+    assert isinstance(turn, TurnDone)
+    assert turn.node_id == reply.node_id
+    assert isinstance(started, SleepStarted)
+    assert started.n_tokens == report.n_tokens == turn.n_tokens
+    assert isinstance(moved, HeadMoved)
+    assert isinstance(finished, SleepFinished)
+    assert finished.report == report
+    assert report.snapshot
+    assert (moved.episode, moved.parent, moved.snapshot) == (
+        report.episode,
+        None,
+        report.snapshot.digest,
+    )
+    assert isinstance(woken, Woken)
+    assert woken.episode == report.episode
+    assert CANARY not in repr(told)
+
+
+async def test_every_outcome_is_told_and_only_a_commit_moves_the_head(home: Home) -> None:
+    told: list[Event] = []
+    async with home.memory(on_event=told.append, retention_floor=1e9) as memory:
+        ana = await memory.agent("ana")
+        await ana.sleep()
+        await ana.say("pet=rex " + "x" * 30)
+        await ana.sleep()
+        await ana.sleep(force=True)
+    finished = [event for event in told if isinstance(event, SleepFinished)]
+    assert [event.report.outcome for event in finished] == [
+        Outcome.NOTHING_TO_DO,
+        Outcome.REJECTED,
+        Outcome.SLEPT,
+    ]
+    assert sum(isinstance(event, SleepStarted) for event in told) == 2
+    assert sum(isinstance(event, HeadMoved) for event in told) == 1
+
+
+async def test_a_turn_is_told_when_it_is_durable(home: Home) -> None:
+    seen: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TurnDone):
+            turns = home.log._agents["ana"].turns
+            seen.append(sum(turn.state == "done" for turn in turns))
+
+    async with home.memory(on_event=watch) as memory:
+        ana = await memory.agent("ana")
+        await ana.say("one")
+        await ana.observe("two")
+    assert seen == [1, 2]
+
+
+async def test_a_watcher_that_fails_stops_nothing(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError("watcher")
+
+    async with home.memory(on_event=fail) as memory:
+        ana = await memory.agent("ana")
+        await ana.say("pet=rex")
+        assert (await ana.sleep()).outcome is Outcome.SLEPT
+        assert (await ana.say("pet?")).text == "rex"
+    assert "a watcher of events failed" in caplog.text
+    await home.check("ana")

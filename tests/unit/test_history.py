@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from sleepmem.history import Garbage, GcReport, History, Keep, KeepRules, Removed
+from sleepmem.testing.life import BIRTH
+from sleepmem.types import Episode, SleepReason, Snapshot
+
+DAY = timedelta(days=1)
+
+
+def episode(n: int, parent: int | None, *, digest: str = "", pinned: bool = False) -> Episode:
+    """Return episode n, closed n days after birth."""
+    return Episode(
+        id=f"e{n}",
+        index=n,
+        agent="ana",
+        thread_id=1,
+        thread="main",
+        start=n,
+        stop=n + 1,
+        parent=None if parent is None else f"e{parent}",
+        woke_from=None,
+        reason=SleepReason.ASKED,
+        passes=1,
+        snapshot=Snapshot(digest=digest or f"d{n}", n_bytes=n),
+        measures=None,
+        numerics={},
+        closed_at=BIRTH + n * DAY,
+        pinned=pinned,
+    )
+
+
+def line(n: int, **heads: str | None) -> History:
+    """Return a life of n episodes in one line, with these heads."""
+    episodes = tuple(episode(i, i - 1 if i > 1 else None) for i in range(1, n + 1))
+    return History(agent="ana", heads=heads, episodes=episodes)
+
+
+def test_heads_are_kept_by_every_rule() -> None:
+    rules = KeepRules(last=0, within=None)
+    assert rules.kept(line(5, main="e5", other="e2", newborn=None), BIRTH) == {
+        "d5": Keep.HEAD,
+        "d2": Keep.HEAD,
+    }
+    assert rules.kept(line(0, main=None), BIRTH) == {}
+
+
+def test_last_episodes_of_each_branch_are_kept() -> None:
+    kept = KeepRules(last=2, within=None).kept(line(6, main="e6", other="e3"), BIRTH)
+    assert kept == {"d6": Keep.HEAD, "d5": Keep.LAST, "d3": Keep.HEAD, "d2": Keep.LAST}
+    assert len(KeepRules(last=99, within=None).kept(line(3, main="e3"), BIRTH)) == 3
+
+
+def test_last_follows_parents_and_not_numbers() -> None:
+    fork = (episode(1, None), episode(2, 1), episode(3, 2), episode(4, 1, digest="fork"))
+    history = History(agent="ana", heads={"main": "e3", "fork": "e4"}, episodes=fork)
+    kept = KeepRules(last=2, within=None).kept(history, BIRTH)
+    assert kept == {"d3": Keep.HEAD, "fork": Keep.HEAD, "d2": Keep.LAST, "d1": Keep.LAST}
+
+
+@pytest.mark.parametrize(("days", "expected"), [(0, 0), (1, 0), (2, 1), (3, 2)])
+def test_what_is_younger_is_kept(days: int, expected: int) -> None:
+    kept = KeepRules(last=0, within=days * DAY).kept(line(6, main="e6"), BIRTH + 6 * DAY)
+    assert sum(why is Keep.WITHIN for why in kept.values()) == expected
+
+
+def test_clock_that_jumped_keeps_heads_and_the_last() -> None:
+    rules, history = KeepRules(last=2, within=DAY), line(6, main="e6")
+    assert set(rules.kept(history, BIRTH + 9999 * DAY)) == {"d6", "d5"}
+    assert len(rules.kept(history, BIRTH - 9999 * DAY)) == 6
+
+
+def test_snapshot_of_two_episodes_is_kept_for_either() -> None:
+    episodes = (episode(1, None, digest="same"), episode(2, 1), episode(3, 2, digest="same"))
+    history = History(agent="ana", heads={"main": "e3"}, episodes=episodes)
+    assert KeepRules(last=0, within=None).kept(history, BIRTH) == {"same": Keep.HEAD}
+
+
+def test_first_reason_counts() -> None:
+    episodes = (episode(1, None, pinned=True), episode(2, 1, pinned=True), episode(3, 2))
+    history = History(agent="ana", heads={"main": "e2"}, episodes=episodes)
+    kept = KeepRules(last=9, within=9999 * DAY).kept(history, BIRTH)
+    assert kept == {"d2": Keep.HEAD, "d1": Keep.PINNED, "d3": Keep.WITHIN}
+
+
+def test_negative_last_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        KeepRules(last=-1)
+
+
+def test_report_adds_bytes_up() -> None:
+    removed = [
+        Removed(agent="ana", digest=digest, n_bytes=7, why=why)
+        for digest, why in (("d", Garbage.NOT_KEPT), (None, Garbage.CUT_SHORT))
+    ]
+    report = GcReport(dry_run=True, agents=("ana",), removed=tuple(removed), n_kept={Keep.HEAD: 1})
+    assert report.n_bytes == 14
+    assert report.model_dump(mode="json")["n_kept"] == {"head": 1}

@@ -15,8 +15,7 @@ from sleepmem.cli.options import common, pass_terminal
 from sleepmem.cli.screen import print_table, progress
 from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import SleepmemError
-from sleepmem.train.tasks.facts_life import N_CANDIDATES, N_EPISODES, N_FACTS, Told, draw_life
-from sleepmem.train.tasks.facts_talk import answer
+from sleepmem.train.dialogues.demo import N_EPISODES, N_FACTS, Told, draw_demo
 from sleepmem.types import Outcome
 
 OWN, OTHER, BLANK = "demo", "demo-other", "demo-blank"
@@ -55,7 +54,7 @@ def demo(terminal: Terminal, seed: int, passes: int) -> None:
     Example:
       sleepmem demo --seed 7
     """
-    told = draw_life(seed)
+    told = draw_demo(seed)
     plan = plan_of(terminal, told, passes)
     with progress("told and slept", 2 * N_EPISODES) as step:
         for slept in steps_of("live", plan):
@@ -163,7 +162,7 @@ def document(seed: int, answered: list[Answered]) -> dict[str, Any]:
                 "told": a.told.statement,
                 "blank": a.blank,
                 "other": a.other,
-                "other_was_told": answer(a.told.other),
+                "other_was_told": a.told.other_answer,
             }
             for a in answered
         ],
@@ -190,8 +189,5 @@ def print_answers(seed: int, answered: list[Answered]) -> None:
         "other": "those of an agent that was told other values",
     }
     shares = [f"{accuracy(answered, who):4.0%} with {what}" for who, what in meaning.items()]
-    click.echo(
-        f"\nRight answers to {len(answered)} questions (seed {seed}), guessing is "
-        f"{1 / N_CANDIDATES:.1%}:"
-    )
+    click.echo(f"\nRight answers to {len(answered)} questions (seed {seed}):")
     click.echo("  " + "\n  ".join(shares))

@@ -16,10 +16,11 @@ import pytest
 
 from sleepmem.cli.demo import OWN
 from sleepmem.memory import SleepMemory
-from sleepmem.train.tasks.facts_life import N_EPISODES, N_FACTS, bare, draw_life
-from sleepmem.train.tasks.facts_talk import side_of_split
+from sleepmem.train.dialogues.demo import N_EPISODES, N_FACTS, bare
 
 SEED = 20_261
+REMEMBERED = 0.85  # of its own life at least
+NOT_TOLD = 0.15  # of what was told to another, at most
 
 
 def sleepmem(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -42,13 +43,13 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return db, document
 
 
-def test_own_fast_weights_answer_and_others_guess(shown: tuple[Path, dict[str, Any]]) -> None:
+def test_own_fast_weights_answer_and_others_do_not(shown: tuple[Path, dict[str, Any]]) -> None:
     _, document = shown
     assert document["seed"] == SEED
     assert len(document["questions"]) == N_FACTS >= 24
-    assert document["accuracy"]["own"] >= 0.80
-    assert document["accuracy"]["blank"] <= 0.15
-    assert document["accuracy"]["other"] <= 0.15
+    assert document["accuracy"]["own"] >= REMEMBERED
+    assert document["accuracy"]["blank"] <= NOT_TOLD
+    assert document["accuracy"]["other"] <= NOT_TOLD
 
 
 def test_document_agrees_with_itself(shown: tuple[Path, dict[str, Any]]) -> None:
@@ -98,32 +99,3 @@ def test_answers_stay_when_every_text_and_token_is_deleted(
             return replies
 
     assert asyncio.run(answers()) == [row["answer"] for row in document["questions"]]
-
-
-def test_seed_changes_people_and_facts_and_repeats_itself() -> None:
-    assert draw_life(1) == draw_life(1)
-    one, other = ({t.fact for t in draw_life(seed)} for seed in (1, 2))
-    assert len(one & other) < 3  # of 24; the lists are closed, so lives may touch
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_other_agent_is_told_other_values_for_the_same_questions(seed: int) -> None:
-    for told in draw_life(seed):
-        assert told.fact.is_held_out
-        assert told.other in side_of_split(told.fact.subject, told.fact.attribute, held_out=True)
-        assert told.other.value != told.fact.value
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("Rex.", "rex"),
-        ("  REX!", "rex"),
-        ("\u201eCafe\u0301\u201c.", "caf\u00e9"),
-        ("not Rex", "not rex"),
-        ("...", ""),
-        ("", ""),
-    ],
-)
-def test_answers_are_compared_whole(said: str, expected: str) -> None:
-    assert bare(said) == expected

@@ -5,7 +5,7 @@
 Expected output:
 
     ana: Noted.
-    slept: 4 passes over 23 tokens
+    slept: 4 passes over 26 tokens
     ... and in another process:
     ana: Rex.
 """

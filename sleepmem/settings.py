@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     )
 
     db: str = Field(default_factory=_default_db, min_length=1)
-    model: str = Field(default="sleepmem/tiny", min_length=1)
+    model: str = Field(default="sleepmem/tiny-2", min_length=1)
     data: Path | None = None
     snapshots: Literal["auto", "files", "rows"] = "auto"
 

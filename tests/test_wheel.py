@@ -34,7 +34,7 @@ def test_top_level_names_are_ours(names: list[str]) -> None:
 def test_migrations_and_checkpoint_are_in_it(names: list[str]) -> None:
     assert "sleepmem/_migrations/env.py" in names
     assert any(name.startswith("sleepmem/_migrations/versions/0001_") for name in names)
-    checkpoint = {n.rsplit("/", 1)[1] for n in names if n.startswith("sleepmem/pretrained/tiny-1/")}
+    checkpoint = {n.rsplit("/", 1)[1] for n in names if n.startswith("sleepmem/pretrained/tiny-2/")}
     assert checkpoint >= {
         "config.json",
         "model.safetensors",

@@ -1,10 +1,9 @@
-"""What is claimed, measured. A benchmark is a function that returns rows; see `BENCHMARKS`."""
+"""What is claimed, measured. A benchmark returns rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from typing import Any
 
 DEFAULT_PASSES = 4  # of an agent that names none
@@ -36,16 +35,3 @@ class Row:
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def run_benchmark(name: str, model: str, seed: int, report: Report) -> list[Row]:
-    """Run a benchmark by name."""
-    module, function = BENCHMARKS[name].split(":")
-    rows: list[Row] = getattr(import_module(module), function)(model, seed, report)
-    return rows
-
-
-BENCHMARKS = {
-    "recall": "sleepmem.bench.recall:recall",
-    "wake": "sleepmem.bench.wake:wake",
-}

@@ -42,16 +42,25 @@ figures_option = click.option("--figures/--no-figures", default=True, show_defau
 @pass_terminal
 def wake(terminal: Terminal, seed: int) -> None:
     """Does a wake token cost the same however long the life was, and is it fast enough?"""
-    _measure(terminal, "wake", seed)
+    from sleepmem.bench.wake import wake as measured
+    from sleepmem.model.checkpoint import checkpoint_folder, fingerprint
+    from sleepmem.train.runs import environment
 
-
-@bench.command()
-@seed_option
-@common
-@pass_terminal
-def recall(terminal: Terminal, seed: int) -> None:
-    """How many facts does an agent find in its own fast weights, and in no others?"""
-    _measure(terminal, "recall", seed)
+    model = terminal.settings().model
+    with _shown() as report:
+        rows = measured(model, seed, report)
+    document = {
+        "bench": "wake",
+        "model": model,
+        "fingerprint": fingerprint(checkpoint_folder(model)),
+        "seed": seed,
+        "environment": environment(),
+        "rows": [row.document() for row in rows],
+    }
+    terminal.write_document(document)
+    if not terminal.as_json:
+        _print_rows(rows)
+    _exit(rows)
 
 
 @bench.command()
@@ -135,19 +144,6 @@ def paper(terminal: Terminal, /, **given: Any) -> None:
     for path in outcome.files:
         terminal.talk(f"wrote {path}")
     _exit(outcome.claims)
-
-
-def _measure(terminal: Terminal, name: str, seed: int) -> None:
-    from sleepmem.bench import run_benchmark
-    from sleepmem.train.runs import environment
-
-    with _shown() as report:
-        rows = run_benchmark(name, terminal.settings().model, seed, report)
-    document = {"bench": name, "environment": environment()}
-    terminal.write_document(document | {"rows": [row.document() for row in rows]})
-    if not terminal.as_json:
-        _print_rows(rows)
-    _exit(rows)
 
 
 def _print_rows(rows: Sequence[Row]) -> None:

@@ -19,7 +19,7 @@ def model() -> None:
 
     \b
     Example:
-      sleepmem model show sleepmem/tiny
+      sleepmem model show sleepmem/tiny-2
     """
 
 
@@ -58,7 +58,7 @@ def show(terminal: Terminal, name: str | None) -> None:
 
     \b
     Example:
-      sleepmem model show runs/facts/checkpoint
+      sleepmem model show runs/dialogues/checkpoint
     """
     from sleepmem.model.checkpoint import checkpoint_folder, load_checkpoint
 

@@ -110,7 +110,7 @@ def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
 
     \b
     Example:
-      sleepmem train facts --out runs/facts --steps 4000
+      sleepmem train dialogues --out runs/dialogues --steps 8000
       sleepmem train depo --set nodes=16 --set hops=10 --passes 4 --out runs/depo-n4
     """
     from sleepmem.train.settings import checked_settings

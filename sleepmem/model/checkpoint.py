@@ -27,8 +27,8 @@ from sleepmem.model.config import ATTENTION, RECURRENT, SHAPE_FIELDS, SleepConfi
 from sleepmem.model.native import NativeSleepLM
 from sleepmem.model.network import SleepForCausalLM
 
-DEFAULT = "sleepmem/tiny"
-SHIPPED = {"sleepmem/tiny": "tiny-1", "sleepmem/tiny-1": "tiny-1"}  # name -> folder
+DEFAULT = "sleepmem/tiny-2"
+SHIPPED = {"sleepmem/tiny": "tiny-2", "sleepmem/tiny-2": "tiny-2"}  # name -> folder
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
 TIED = "lm_head.weight"

@@ -20,7 +20,7 @@ def _checkpoint() -> Iterator[None]:
     from sleepmem.model.checkpoint import checkpoint_folder
 
     try:
-        checkpoint_folder("sleepmem/tiny")
+        checkpoint_folder("sleepmem/tiny-2")
     except CheckpointNotFound:
         pytest.skip("installed without its checkpoint")
     yield

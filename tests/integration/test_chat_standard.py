@@ -47,7 +47,7 @@ class OverMemory:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "sleepmem/tiny", "agent_id": self.agent_id, "memory": self.memory}
+        return {"model": "sleepmem/tiny-2", "agent_id": self.agent_id, "memory": self.memory}
 
     @property
     def supports_model_override(self) -> bool:

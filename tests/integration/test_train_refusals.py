@@ -39,15 +39,15 @@ def out(tmp_path: Path) -> Path:
         ("depo --set nodes=--5", "task depo: nodes: "),
         ("depo --set nodes=\N{SUPERSCRIPT TWO}", "task depo: nodes: "),
         ("depo --set knots=5", "task depo has no option 'knots'"),
-        ("facts --set nodes=5", "task facts has no option 'nodes'"),
+        ("dialogues --set nodes=5", "task dialogues has no option 'nodes'"),
         ("depo --window 9", "a window of 9 does not fit task depo: it has windows of 10"),
-        ("facts --window 511", "a window of 511 does not fit task facts: it has windows of 512"),
+        ("dialogues --window 511", "does not fit task dialogues: it has windows of 512"),
         ("depo --layers AX", "layers: "),
         ("depo --hidden-size 10 --attention-heads 4", "hidden size of 10"),
         ("depo --no-evict", "without eviction"),
         ("depo --lr nan", "lr: "),
-        ("facts --layers AA", "layers AA have no fast weights"),
-        ("facts --loop-input inject", "the paper's loop"),
+        ("dialogues --layers AA", "layers AA have no fast weights"),
+        ("dialogues --loop-input inject", "the paper's loop"),
     ],
 )
 def test_what_can_never_work(shell: Shell, out: Path, arguments: str, what: str) -> None:
@@ -113,7 +113,7 @@ def test_run_that_is_longer_is_not_cut_short(shell: Shell, out: Path) -> None:
 
 def test_folder_of_another_task_is_not_trained_on(shell: Shell, out: Path) -> None:
     shell.run("train", "depo", "--out", str(out), *SMALL)
-    line = shell.error("train", "facts", "--out", str(out), *SMALL)
+    line = shell.error("train", "dialogues", "--out", str(out), *SMALL)
     assert "with other settings: task" in line
     line = shell.error("train", "depo", "--out", str(out), *SMALL, "--set", "nodes=12")
     assert "with other settings: options" in line

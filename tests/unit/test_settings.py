@@ -30,7 +30,7 @@ def config(home: Path) -> Path:
 def test_default_database_lies_in_the_data_folder_and_reading_makes_none(home: Path) -> None:
     settings = Settings()
     assert settings.db == f"sqlite:///{home}/data/sleepmem/sleepmem.db"
-    assert (settings.model, settings.data) == ("sleepmem/tiny", None)
+    assert (settings.model, settings.data) == ("sleepmem/tiny-2", None)
     assert not data_folder().exists()
 
 
@@ -94,7 +94,7 @@ def test_order_is_argument_environment_file_default(
 
 def test_empty_variable_counts_as_unset(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLEEPMEM_MODEL", "")
-    assert Settings().model == "sleepmem/tiny"
+    assert Settings().model == "sleepmem/tiny-2"
 
 
 def test_config_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,6 @@ def find_task(name: str, options: Mapping[str, object] | None = None) -> Task:
 TASKS = {
     "depo": "sleepmem.train.tasks.depo:DepoTask",
     "dialogues": "sleepmem.train.tasks.dialogues:DialoguesTask",
-    "facts": "sleepmem.train.tasks.facts:FactsTask",
     "math": "sleepmem.train.tasks.math:MathTask",
     "recall": "sleepmem.train.tasks.recall:RecallTask",
     "rule110": "sleepmem.train.tasks.rule110:Rule110Task",

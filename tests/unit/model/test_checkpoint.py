@@ -30,7 +30,7 @@ def folder(make_lm, tmp_path: Path) -> Path:
 def test_unknown_name_says_which_are_known() -> None:
     with pytest.raises(CheckpointNotFound, match="no-such") as caught:
         load_checkpoint("no-such")
-    assert "sleepmem/tiny" in caught.value.hint
+    assert "sleepmem/tiny-2" in caught.value.hint
 
 
 def test_fingerprint_stays_when_only_the_writing_library_changes(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_half_precision_on_disk_runs_in_float32(folder: Path) -> None:
 
 
 def test_shipped_names_lead_to_a_folder_with_a_card() -> None:
-    folder = checkpoint_folder("sleepmem/tiny")
+    folder = checkpoint_folder("sleepmem/tiny-2")
     assert {p.name for p in folder.iterdir()} >= {"config.json", "model.safetensors", "README.md"}
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 16 << 20
 

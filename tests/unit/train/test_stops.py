@@ -55,7 +55,7 @@ def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> N
 
 
 def test_task_that_is_unknown_is_refused_and_the_known_ones_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"no task 'x'; known: .*facts"):
+    with pytest.raises(ConfigError, match=r"no task 'x'; known: .*dialogues"):
         find_task("x")
 
 

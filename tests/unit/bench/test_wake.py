@@ -1,4 +1,4 @@
-"""Benchmarks give rows of the agreed shape, and what they claim can be counted without a clock."""
+"""What a wake token costs, in rows of the agreed shape, and counted without a clock."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sleepmem.bench import BENCHMARKS, Row, recall, run_benchmark, wake
+from sleepmem.bench import wake
 from sleepmem.model import SleepConfig, SleepForCausalLM
 from sleepmem.model.checkpoint import load_checkpoint
-from sleepmem.train.tasks.facts_life import N_EPISODES
-from sleepmem.train.tasks.facts_talk import all_texts
-from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
+from sleepmem.train.dialogues.vocabulary import tokenizer
+from sleepmem.train.tokenizer import save_tokenizer
 from sleepmem.types import Sampling
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("checkpoint")
-    tokenizer = build_tokenizer(all_texts())
     torch.manual_seed(0)
     config = SleepConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=16, intermediate_size=16, window=64
+        vocab_size=tokenizer().get_vocab_size(), hidden_size=16, intermediate_size=16, window=64
     )
     SleepForCausalLM(config).save_pretrained(path)
-    save_tokenizer(tokenizer, path)
+    save_tokenizer(tokenizer(), path)
     return str(path)
 
 
@@ -40,7 +38,7 @@ def test_wake_rows(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wake, "LONG", 300)
     monkeypatch.setattr(wake, "N_ROUNDS", 3)
     monkeypatch.setattr(wake, "N_TOKENS", 2)
-    rows = run_benchmark("wake", folder, 0, silent)
+    rows = wake.wake(folder, 0, silent)
     first = rows[0]
     assert (first.name, first.goal) == ("wake_64k_over_1k", 1.10)
     assert first.ratio == pytest.approx(first.value / first.reference)
@@ -54,18 +52,6 @@ def test_wake_rows(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert speeds["wake.decode"].value == pytest.approx(1000 / first.reference)
     keys = {"name", "value", "unit", "reference", "ratio", "goal", "holds"}
     assert all(keys <= row.document().keys() for row in rows)
-
-
-def test_recall_rows_of_a_model_that_knows_nothing(
-    folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recall, "N_LIVES", 2)
-    monkeypatch.setattr(recall, "PASSES", (1, 4))
-    rows = {row.name: row for row in run_benchmark("recall", folder, 0, silent)}
-    assert rows["recall.own"].holds is False
-    assert {f"recall.age{age}" for age in range(1, N_EPISODES + 1)} < rows.keys()
-    for row in rows.values():
-        assert 0 <= row.lowest <= row.value <= row.highest <= 1
 
 
 def test_a_wake_token_costs_the_same_work_after_any_life_and_any_passes(folder: str) -> None:
@@ -85,8 +71,3 @@ def test_a_wake_token_costs_the_same_work_after_any_life_and_any_passes(folder: 
         sizes.add(len(lm.dump(weights)))
     assert len(counts) == len(sizes) == 1
     assert counts.pop() > 0
-
-
-def test_every_benchmark_has_a_name_that_leads_somewhere() -> None:
-    assert set(BENCHMARKS) == {"recall", "wake"}
-    assert Row("x", 1.0, "s").document()["goal"] is None

@@ -1,13 +1,11 @@
 """Build the tokenizer of a checkpoint from the words that its task knows.
 
-A unigram model over bytes: each known word is one token, common pieces of words are tokens, and
+A unigram model over bytes: each known word is one token, common pieces of names are tokens, and
 every byte is one, so any text can be read.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,8 +23,7 @@ from sleepmem.model.chat_tokens import (
 
 # log probabilities; a word beats its pieces, a piece beats its bytes
 WORD, PIECE, BYTE = -1.0, -8.0, -12.0
-N_PIECES = 300
-N_NAME_PIECES, LONGEST_PIECE = 1500, 6  # the space counts
+N_PIECES, LONGEST_PIECE = 1500, 6  # the space counts
 
 
 def build_tokenizer(texts: Iterable[str], names: Iterable[str] = ()) -> Tokenizer:
@@ -39,18 +36,9 @@ def build_tokenizer(texts: Iterable[str], names: Iterable[str] = ()) -> Tokenize
     """
     alphabet = byte_alphabet()
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    words = Counter(piece for text in texts for piece, _ in split.pre_tokenize_str(" " + text))
-    pieces = Counter(
-        word[i : i + size]
-        for word in words
-        for size in (2, 3, 4)
-        for i in range(len(word) - size + 1)
-        if re.fullmatch(r"\W?\w+", word)
-    )
-    common = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
+    words = {piece for text in texts for piece, _ in split.pre_tokenize_str(" " + text)}
     scores = dict.fromkeys((alphabet[byte] for byte in range(256)), BYTE)
-    common = _pieces(names) or common[:N_PIECES]
-    scores |= {piece: PIECE for piece in common if piece not in words}
+    scores |= {piece: PIECE for piece in _pieces(names) if piece not in words}
     scores |= dict.fromkeys(sorted(words), WORD)
     vocabulary = [(token, 0.0) for token in SPECIAL_TOKENS] + list(scores.items())
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=None, byte_fallback=False))
@@ -67,7 +55,7 @@ def _pieces(names: Iterable[str]) -> list[str]:
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=N_NAME_PIECES, max_token_length=LONGEST_PIECE, show_progress=False
+        vocab_size=N_PIECES, max_token_length=LONGEST_PIECE, show_progress=False
     )
     learner.train_from_iterator(names, trainer)
     return sorted(piece for piece in learner.get_vocab() if len(piece) > 1)

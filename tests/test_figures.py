@@ -1,78 +1,60 @@
 """Figures in README and model cards are those that the shipped records hold.
 
-The records are what `sleepmem bench recall --json` and `sleepmem bench wake --json` printed, and
-the files that `sleepmem bench paper` wrote.
+The records are what `sleepmem bench memory`, `sleepmem bench wake --json` and
+`sleepmem bench paper` wrote.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from sleepmem.model.checkpoint import checkpoint_folder, load_checkpoint
+from sleepmem.bench.memory.card import CARD, card, refreshed, remembers
+from sleepmem.bench.memory.card_words import command_of
+from sleepmem.bench.memory.evidence import Evidence, read_evidence
+from sleepmem.cli import main
+from sleepmem.model.checkpoint import checkpoint_folder
+from sleepmem.train import run
+from sleepmem.train.runs import read_record
+from sleepmem.train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
-FOLDER = checkpoint_folder("sleepmem/tiny")
-CARD = FOLDER / "README.md"
+FOLDER = checkpoint_folder("sleepmem/tiny-2")
+MISSED: set[str] = set()  # goals that the shipped model does not reach, as its card says
 
 
-def record(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text())
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    return read_evidence(FOLDER)
 
 
-def rows(name: str) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in record(name)["rows"]}
+def test_card_is_written_from_the_records(evidence: Evidence) -> None:
+    assert (FOLDER / CARD).read_text("utf-8") == card(evidence)
 
 
-def recall_table() -> list[str]:
-    """Return the lines of the table, one for each row of the record."""
-    lines = [
-        "| 20 lives of 24 facts, 8 sleeps | right | worst to best life |",
-        "| --- | --- | --- |",
-    ]
-    meaning = {
-        "recall.own": "its own fast weights",
-        "recall.blank": "blank fast weights",
-        "recall.other": "those of an agent that was told other values",
-        "recall.own_passes1": "own, `passes=1`",
-        "recall.own_passes2": "own, `passes=2`",
-        "recall.own_passes4": "own, `passes=4`, the default",
-        "recall.own_passes8": "own, `passes=8`, more than trained",
-        "recall.age1": "own, told 1 sleep ago",
-        "recall.age8": "own, told 8 sleeps ago",
-    }
-    found = rows("recall")
-    for name, words in meaning.items():
-        row = found[name]
-        spread = f"{row['lowest']:.0%} to {row['highest']:.0%}"
-        lines.append(f"| {words} | {row['value']:.1%} | {spread} |")
-    return lines
+def test_readme_is_written_from_the_records(evidence: Evidence) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    part = remembers(evidence, FOLDER.relative_to(ROOT).as_posix())
+    assert readme == refreshed(readme, part)
 
 
-def wake_sentence() -> str:
-    row = rows("wake")["wake_64k_over_1k"]
-    return f"{row['value']:.2f} ms after 64,000 tokens, {row['reference']:.2f} ms after 1,000"
+def test_goals_hold_in_the_records(evidence: Evidence) -> None:
+    rows = [*evidence.memory.rows.values(), *evidence.wake.rows.values()]
+    assert {row.name for row in rows if row.holds is False} == MISSED
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", CARD], ids=["README", "card"])
-def test_figures_are_those_of_the_records(path: Path) -> None:
-    text = " ".join(path.read_text().split())
-    for line in recall_table():
-        assert line in text, "\n".join(recall_table())
-    assert wake_sentence() in text, wake_sentence()
-
-
-def test_goals_hold_in_the_records() -> None:
-    for name in ("recall", "wake"):
-        assert not [row for row in record(name)["rows"] if row["holds"] is False]
-    assert rows("recall")["recall.own"]["value"] >= 0.80
-
-
-def test_card_names_the_checkpoint_it_lies_beside() -> None:
-    assert load_checkpoint("sleepmem/tiny").fingerprint[:12] in CARD.read_text()
+def test_command_in_the_card_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, _, _ = read_record(FOLDER)
+    given: list[TrainSettings] = []
+    monkeypatch.setattr(run, "run", lambda settings, *_: given.append(settings) or {})
+    command = shlex.split(command_of(settings, "runs/again").replace("\\\n", ""))
+    result = CliRunner().invoke(main, command[1:])
+    assert (result.exit_code, given) == (0, [settings]), result.output
 
 
 PAPER = ROOT / "sleepmem/pretrained/paper"

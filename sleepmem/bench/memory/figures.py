@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sleepmem.bench import Row
 from sleepmem.bench.figures import Curve, Point, draw, draw_dots
-from sleepmem.bench.memory.tables import OURS, WHO, Cells, cells
+from sleepmem.bench.memory.tables import OURS, WHO, Cells, cells, numbered
 from sleepmem.train.dialogues.plots import KINDS
 
 TRAINED = ("trained_passes1_steps", "trained_passes1_compute")
@@ -42,16 +42,14 @@ def draw_memory(folder: Path, rows: Sequence[Row]) -> list[Path]:
 
 def _curves(found: Cells, kind: str, among: Sequence[str]) -> dict[str, Curve]:
     """Return a curve for each who, over the number that follows the kind."""
-    at = {float(name.removeprefix(kind)): name for name in found if _is_number_of(kind, name)}
+    at = numbered(found, kind)
     curves = {
-        WHO[who]: {x: _point(found[name][who]) for x, name in at.items() if who in found[name]}
+        WHO[who]: {
+            float(x): _point(found[name][who]) for x, name in at.items() if who in found[name]
+        }
         for who in among
     }
     return {label: curve for label, curve in curves.items() if curve}
-
-
-def _is_number_of(kind: str, name: str) -> bool:
-    return name.startswith(kind) and name.removeprefix(kind).isdigit()
 
 
 def _point(row: Row) -> Point:

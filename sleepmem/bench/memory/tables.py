@@ -1,4 +1,4 @@
-"""Rows of the benchmark for people: who is who, and the table by kind."""
+"""Rows of the benchmark for people: who is who, what is what, and the tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ WHO = {
     "attention_full": "attention, nothing evicted",
     "attention_truncated": "attention, the last window",
 }  # says who answers, for figures
+EVERYBODY = tuple(who for who in WHO if who != OURS[DEFAULT_PASSES])  # that is the same as ours
+
+KIND_IS = {
+    "single": "one fact",
+    "changed": "a fact that changed: the last value",
+    "code": "a code, letter by letter",
+    "two_hop": "two hops: where somebody's boss lives",
+    "three_hop": "three hops",
+    "several": "four facts about one person",
+    "list": "a list, or how long it is",
+    "order": "who was first, who was last",
+    "preference": "a preference, applied to a request",
+    "interference": "the same of four people",
+    "repeated": "told two or three times",
+    "tool": "what a tool printed",
+    "project": "facts about a project",
+    "abstain": "never told: says so there, and only there",
+}  # says what is asked, for figures
 
 Cells = dict[str, dict[str, Row]]  # by kind, age or load, then by who
 
@@ -35,15 +53,53 @@ def cells(rows: Sequence[Row]) -> Cells:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Return percentages with their intervals, a line a kind; the first line is the header."""
     found = cells(rows)
-    columns = [who for who in WHO if who != OURS[DEFAULT_PASSES]]  # the same as ours
-    header = ["% answered exactly", *("#" + who.replace("_", "\n") for who in columns)]
+    header = ["% answered exactly", *("#" + who.replace("_", "\n") for who in EVERYBODY)]
     lines = [
-        [kind, *(_percent(by_who.get(who)) for who in columns)] for kind, by_who in found.items()
+        [kind, *(percent(by_who.get(who)) for who in EVERYBODY)] for kind, by_who in found.items()
     ]
     return [header, *lines]
 
 
-def _percent(row: Row | None) -> str:
+def kinds_table(found: Cells, among: Sequence[str]) -> list[list[str]]:
+    """Return a line for each kind, a column for each who; the first line is the header."""
+    header = ["% answered exactly", *(WHO[who] for who in among)]
+    lines = [
+        [words, *(percent(found[kind].get(who)) for who in among)]
+        for kind, words in KIND_IS.items()
+        if kind in found
+    ]
+    return [header, *lines]
+
+
+def numbers_table(found: Cells, kind: str, by: str, among: Sequence[str]) -> list[list[str]]:
+    """Return a line for each who, a column for each `age` or `load`; the first is the header.
+
+    Args:
+        by: what the number is, in words.
+    """
+    names = numbered(found, kind)
+    header = [f"% answered exactly, by {by}", *(str(number) for number in names)]
+    lines = [
+        [WHO[who], *(percent(found[name].get(who)) for name in names.values())] for who in among
+    ]
+    return [header, *lines]
+
+
+def numbered(found: Cells, kind: str) -> dict[int, str]:
+    """Return the names that are `age` or `load` and a number, by that number."""
+    names = {name.removeprefix(kind): name for name in found if name.startswith(kind)}
+    return {int(rest): name for rest, name in names.items() if rest.isdigit()}
+
+
+def percent(row: Row | None) -> str:
+    """Return a share in percent with its interval, or nothing where nothing was measured."""
     if row is None or row.lowest is None or row.highest is None:
         return ""
     return f"{100 * row.value:.0f} ({100 * row.lowest:.0f}-{100 * row.highest:.0f})"
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table, its first line the header, as Markdown."""
+    header, *lines = table
+    ruled = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ruled)

@@ -10,19 +10,7 @@ import torch
 from sleepmem.bench.memory import ship as shipping
 from sleepmem.errors import ConfigError
 from sleepmem.model.checkpoint import load_checkpoint, read_weights
-from sleepmem.train.run import run
 from sleepmem.train.runs import read_record
-from sleepmem.train.settings import TrainSettings
-
-SMALL = {"hidden_size": 16, "intermediate_size": 16, "n_attention_heads": 2, "d_k": 8, "d_v": 8}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    settings = TrainSettings(task="dialogues", steps=2, batch=1, passes=(1,), **SMALL)
-    run(settings, folder, lambda progress, loss: None)
-    return folder
 
 
 def test_a_checkpoint_to_live_with_is_copied_whole(finished: Path, tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""Figures of a shipped model in words and tables, by the name that a template has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
+from typing import Any
+
+from sleepmem.bench import Row
+from sleepmem.bench.memory.evidence import Evidence, Measured
+from sleepmem.bench.memory.statistics import COVERAGE
+from sleepmem.bench.memory.suite import FACTS, SLEEPS, SPAN
+from sleepmem.bench.memory.tables import (
+    KIND_IS,
+    WHO,
+    cells,
+    kinds_table,
+    markdown,
+    numbers_table,
+    percent,
+)
+from sleepmem.bench.wake import LONG, N_ROUNDS, SHORT
+from sleepmem.model.config import RECURRENT
+from sleepmem.train.dialogues.entities import MADE_UP, TEST_SHARE, VALIDATION_SHARE
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks.dialogues import STAGES
+
+TOLD_NOTHING = ("blank", "other")  # of no interest by age and load
+BY_HAND = "handwritten"
+RECURRENT_IS = "gated delta rule"
+# of `sleepmem train`, where they are not called like the settings
+OPTIONS = {"n_heads": "heads", "n_attention_heads": "attention-heads"}
+
+
+def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
+    """Return every figure.
+
+    Args:
+        among: who has a column or a line in the tables.
+    """
+    memory, wake = evidence.memory, evidence.wake
+    found = cells(list(memory.rows.values()))
+    able = [who for who in among if who not in TOLD_NOTHING]
+    return {
+        **_sizes(evidence),
+        **_training(evidence),
+        "seed": str(memory.record["seed"]),
+        "machine": _machine(memory.record["environment"]),
+        "conditions": (
+            f"Judged on {memory.record['n_lives']} lives of {FACTS} statements over {SLEEPS} "
+            "sleeps, a quarter as many by age and an eighth by load; their wordings, names and "
+            "values are of the side that training never saw."
+        ),
+        "coverage": f"{COVERAGE:.0%}",
+        "span": str(SPAN),
+        "kinds": markdown(kinds_table(found, among)),
+        "ages": markdown(numbers_table(found, "age", "sleeps since it was told", able)),
+        "loads": markdown(numbers_table(found, "load", "facts held at once", able)),
+        "goals": markdown(goals_table(memory.rows.values())),
+        "handwritten": _handwritten(memory),
+        "by_hand": markdown(_by_hand_table(memory)),
+        "wake": _wake(wake),
+        "snapshot_bytes": f"{wake.rows['snapshot_bytes'].value:,.0f}",
+    }
+
+
+def goals_table(rows: Iterable[Row]) -> list[list[str]]:
+    """Return a line for each row that has a goal; the first line is the header."""
+    lines = [[*_goal(row), "yes" if row.holds else "no"] for row in rows if row.goal is not None]
+    return [["goal", "measured", "asked for", "holds"], *lines]
+
+
+def _goal(row: Row) -> list[str]:
+    """Return what a goal is about, what was measured, and what was asked for."""
+    assert row.goal is not None
+    _, kind, what = row.name.split(".", 2)
+    if kind not in KIND_IS:
+        words = f"{kind} of a damaged sleep against its answers, {what.replace('_', ' ')}"
+        return [words, f"{row.value:.2f}", f"at least {row.goal:g}"]
+    asked, *_ = KIND_IS[kind].split(":")
+    if what in WHO:
+        return [f"{asked}, %", percent(row), f"at least {100 * row.goal:.0f}"]
+    one = WHO[what.removeprefix("gain_over_")]
+    return [f"{asked}, points over {one}", f"{100 * row.value:+.0f}", "above, intervals apart"]
+
+
+def command_of(settings: TrainSettings, out: str) -> str:
+    """Return the command that trains a model an agent can live with."""
+    words = [f"sleepmem train {settings.task} --out {out}"]
+    words += [f"--set {name}={value}" for name, value in settings.options.items()]
+    given = settings.model_dump(exclude_defaults=True, exclude={"task", "options", "loop"})
+    for name, value in given.items():
+        option = f"--{OPTIONS.get(name, name.replace('_', '-'))}"
+        if isinstance(value, tuple):
+            words.append(f"{option} {','.join(map(str, value))}")
+        else:
+            words.append(option if value is True else f"{option} {value}")
+    lines = wrap(" ".join(words), 80, break_long_words=False, break_on_hyphens=False)
+    return " \\\n        ".join(lines)
+
+
+def _sizes(evidence: Evidence) -> dict[str, str]:
+    config = evidence.lm.config
+    layers = [RECURRENT_IS if kind == RECURRENT else "attention" for kind in config.layer_types]
+    key, value = config.linear_key_head_dim, config.linear_value_head_dim
+    n_recurrent = config.layer_types.count(RECURRENT)
+    return {
+        "name": evidence.name,
+        "fingerprint": evidence.fingerprint[:12],
+        "layers": ", ".join(layers),
+        "hidden_size": str(config.hidden_size),
+        "intermediate_size": str(config.intermediate_size),
+        "n_parameters": f"{sum(p.numel() for p in evidence.lm.parameters()):,}",
+        "fast_weights": f"{n_recurrent * config.linear_num_heads} heads of {key} x {value}",
+        "window": str(config.window),
+        "vocabulary": f"{config.vocab_size:,}",
+    }
+
+
+def _training(evidence: Evidence) -> dict[str, str]:
+    settings, progress = evidence.settings, evidence.progress
+    passes = ", ".join(map(str, settings.passes))
+    return {
+        "command": command_of(settings, f"runs/{evidence.name.split('/')[-1]}"),
+        "training": (
+            f"Training took {progress.step:,} steps and {progress.n_tokens / 1e6:.0f} million "
+            f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
+            f"{_machine(evidence.trained_in)}."
+        ),
+        "most_statements": str(STAGES[-1].n_statements),
+        "most_episodes": str(STAGES[-1].n_episodes),
+        "train_share": str(100 - VALIDATION_SHARE - TEST_SHARE),
+        "validation_share": str(VALIDATION_SHARE),
+        "test_share": str(TEST_SHARE),
+        "made_up": f"{MADE_UP:.0%}",
+    }
+
+
+def _handwritten(memory: Measured) -> str:
+    said = memory.record["handwritten"]
+    n_lives = len({answer["life"] for answer in said})
+    n_right = sum(answer["is_right"] for answer in said)
+    return (
+        f"Of lives that were written without sight of the generator, in no wordings of its own, "
+        f"it answers {n_right} of {len(said)} questions to {n_lives} lives: "
+        f"{percent(memory.rows[f'memory.{BY_HAND}.ours'])} %."
+    )
+
+
+def _by_hand_table(memory: Measured) -> list[list[str]]:
+    start = f"memory.{BY_HAND}_"
+    by_kind = {
+        name.removeprefix(start).removesuffix(".ours"): row
+        for name, row in memory.rows.items()
+        if name.startswith(start)
+    }
+    lines = [[KIND_IS.get(kind, kind), percent(row)] for kind, row in by_kind.items()]
+    return [["% answered of lives written by hand", WHO["ours"]], *lines]
+
+
+def _wake(wake: Measured) -> str:
+    token, decode, sleep = (
+        wake.rows[name] for name in ("wake_64k_over_1k", "wake.decode", "wake.sleep")
+    )
+    n_bytes = wake.rows["snapshot_bytes"].value
+    return (
+        f"A wake token takes {token.value:.2f} ms after {LONG:,} tokens and {token.reference:.2f} "
+        f"ms after {SHORT:,} (ratio {token.ratio:.2f}, goal at most {token.goal:.2f}; medians of "
+        f"{N_ROUNDS} interleaved rounds); alone it says {decode.value:,.0f} tokens a second and "
+        f"sleeps on {sleep.value:,.0f} tokens x passes a second. The fast weights of an agent are "
+        f"{n_bytes:,.0f} bytes on disk, always."
+    )
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    n_threads = environment["threads"]
+    threads = "one thread" if n_threads == 1 else f"{n_threads} threads"
+    device = environment["gpu"] or environment["processor"]
+    return f"a machine with {device} ({threads}, torch {environment['torch']})"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"

@@ -1,0 +1,165 @@
+"""The card and its part of README hold the figures of the records, and nothing that was not found.
+
+The records are made up; they are of a checkpoint that knows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleepmem.bench import Row
+from sleepmem.bench.memory.card import BEGIN, END, card, refreshed, remembers, write
+from sleepmem.bench.memory.evidence import WAKE, read_evidence
+from sleepmem.bench.memory.exam import AGES
+from sleepmem.bench.memory.ship import ship
+from sleepmem.bench.memory.study import RECORD
+from sleepmem.bench.memory.suite import LOADS
+from sleepmem.bench.memory.tables import KIND_IS, WHO, cells, numbers_table
+from sleepmem.errors import ConfigError
+from sleepmem.model.checkpoint import fingerprint
+from sleepmem.train.dialogues.plots import KINDS
+from sleepmem.train.runs import environment
+
+README = f"# ours\n\nbefore\n\n{BEGIN}stale\n{END}\nafter\n"
+RETENTION = "memory.retention.rank_correlation"
+
+
+def memory_rows() -> Iterator[Row]:
+    names = (*KINDS, *(f"age{age}" for age in AGES), *(f"load{load}" for load in LOADS))
+    for n, kind in enumerate(names):
+        for m, who in enumerate(WHO):
+            if who == "attention_full" and kind == "age64":
+                continue  # does not span it
+            value = (n + 30 * m) / 1000
+            goal = 0.0 if (kind, who) == ("single", "ours") else None
+            yield Row(f"memory.{kind}.{who}", value, "fraction", goal=goal, holds=goal is not None,
+                      lowest=value, highest=value + 0.5)  # fmt: skip
+    yield Row("memory.two_hop.gain_over_ours_passes1", 0.237, "fraction", goal=0.0, holds=False)
+    yield Row(RETENTION, 0.812, "Spearman", goal=0.6, holds=True)
+    for kind in ("handwritten", "handwritten_code"):
+        yield Row(f"memory.{kind}.ours", 0.5, "fraction", lowest=0.31, highest=0.69)
+
+
+def wake_rows() -> list[Row]:
+    return [
+        Row("wake_64k_over_1k", 1.234, "ms/token", 1.199, 1.234 / 1.199, 1.1, True),
+        Row("wake.decode", 811.2, "tokens/s", goal=150, holds=True),
+        Row("wake.sleep", 23456.7, "token-passes/s", goal=1500, holds=True),
+        Row("snapshot_bytes", 4242, "bytes"),
+    ]
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """Give a shipped checkpoint with its records."""
+    folder = tmp_path / "pretrained" / "tiny-9"
+    ship(finished, folder)
+    common = {"fingerprint": fingerprint(folder), "seed": 5, "environment": environment()}
+    said = [{"life": n // 2, "is_right": n == 0} for n in range(4)]
+    memory = {"n_lives": 77, "rows": [row.document() for row in memory_rows()]}
+    (folder / RECORD).write_text(json.dumps(common | memory | {"handwritten": said}))
+    rows = {"rows": [row.document() for row in wake_rows()]}
+    (folder / WAKE).write_text(json.dumps(common | rows))
+    return folder
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_every_kind_has_words() -> None:
+    assert tuple(sorted(KIND_IS)) == tuple(sorted(KINDS))
+
+
+def test_card_holds_what_was_measured(folder: Path) -> None:
+    text = flat(card(read_evidence(folder)))
+    assert text.startswith("# sleepmem/tiny-9 ")
+    assert fingerprint(folder)[:12] in text
+    assert "| one fact | 0 (0-50) | 3 (3-53) |" in text
+    assert "| one fact, % | 0 (0-50) | at least 0 | yes |" in text
+    assert "| two hops, points over ours, N=1 | +24 | above, intervals apart | no |" in text
+    assert "rank correlation | 0.81 | at least 0.6 | yes |" in text
+    assert "1 of 4 questions to 2 lives: 50 (31-69) %" in text
+    assert "| a code, letter by letter | 50 (31-69) |" in text
+    assert "1.23 ms after 64,000 tokens and 1.20 ms after 1,000 (ratio 1.03" in text
+    assert "23,457 tokens x passes a second" in text
+    assert text.count("4,242 bytes") == 2
+    assert "77 lives" in text
+    assert "--seed 5" in text
+    assert not {*"{}"} & {*text}
+
+
+def test_everybody_is_in_the_card_and_the_main_ones_in_readme(folder: Path) -> None:
+    evidence = read_evidence(folder)
+    whole, part = card(evidence), remembers(evidence, "pretrained/tiny-9")
+    assert all(words in whole for words in WHO.values())
+    assert {who for who, words in WHO.items() if words not in part} == {
+        "ours_passes2",
+        "ours_passes8",
+    }
+
+
+def test_what_was_not_measured_has_an_empty_cell() -> None:
+    [header, line] = numbers_table(cells(list(memory_rows())), "age", "age", ["attention_full"])
+    assert header[1:] == [str(age) for age in AGES]
+    assert [cell == "" for cell in line[1:]] == [age == 64 for age in AGES]
+
+
+def test_readme_is_changed_between_its_marks_alone_and_only_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    write(folder, readme)
+    text = readme.read_text()
+    assert text.startswith(README.partition("stale")[0])
+    assert text.endswith(README.partition("stale\n")[2])
+    assert "stale" not in text
+    assert "(pretrained/tiny-9/README.md)" in text
+    assert (folder / "README.md").read_text() == card(read_evidence(folder))
+    write(folder, readme)
+    assert readme.read_text() == text
+
+
+def test_pictures_are_shown_where_they_were_drawn(folder: Path) -> None:
+    assert "![" not in card(read_evidence(folder))
+    for name in ("age.svg", "kinds.svg"):
+        (folder / name).write_text("<svg/>")
+    evidence = read_evidence(folder)
+    assert card(evidence).count("![") == 2
+    part = remembers(evidence, "pretrained/tiny-9")
+    assert part.count("![") == part.count("](pretrained/tiny-9/age.svg)") == 1
+
+
+@pytest.mark.parametrize("readme", ["", BEGIN, END + BEGIN])
+def test_readme_without_a_place_is_refused(readme: str) -> None:
+    with pytest.raises(ConfigError, match="no place") as caught:
+        refreshed(readme, "x")
+    assert BEGIN.strip() in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "command"), [(RECORD, "bench memory"), (WAKE, "bench wake")])
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"fingerprint": "0" * 64}, "is of checkpoint 000000000000, and here lies"),
+        ({"rows": None}, "no readable record"),
+        (None, "no readable record"),
+    ],
+)
+def test_record_that_is_missing_or_of_another_checkpoint_is_refused(
+    folder: Path, name: str, command: str, change: dict[str, Any] | None, why: str
+) -> None:
+    path = folder / name
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=why) as caught:
+        read_evidence(folder)
+    assert command in caught.value.hint

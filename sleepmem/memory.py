@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Unpack
 
 from sleepmem.errors import ConfigError, NotOpen
 from sleepmem.events import Watcher
@@ -22,9 +23,9 @@ from sleepmem.runtime.clock import SystemClock
 from sleepmem.runtime.gc import collect, rules_of
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Defaults, Lease
+from sleepmem.runtime.parts import Behaviour, Defaults, Lease
 from sleepmem.runtime.plan import planned
-from sleepmem.runtime.replay import episodes_until, verified_episodes
+from sleepmem.runtime.replay import episodes_between, verified_episodes
 from sleepmem.store import (
     MemoryEpisodeLog,
     MemorySnapshotStore,
@@ -115,28 +116,10 @@ class SleepMemory:
         log: EpisodeLog,
         snapshots: SnapshotStore,
         clock: Clock | None = None,
-        policy: SleepPolicy | None = None,
-        passes: int = 4,
-        max_tokens: int = 128,
-        sampling: Sampling | None = None,
-        retention_floor: float | None = None,
-        min_tokens: int = 16,
-        resident: int = 32,
-        on_event: Watcher | None = None,
+        **behaviour: Unpack[Behaviour],
     ) -> SleepMemory:
         """Return a memory over parts that are ready; who made them closes them."""
-        memory = cls(
-            model=lm,
-            policy=policy,
-            passes=passes,
-            max_tokens=max_tokens,
-            sampling=sampling,
-            retention_floor=retention_floor,
-            min_tokens=min_tokens,
-            resident=resident,
-            on_event=on_event,
-            clock=clock,
-        )
+        memory = cls(model=lm, clock=clock, **behaviour)
         memory._given = (log, snapshots)
         return memory
 
@@ -289,12 +272,15 @@ class SleepMemory:
         agent: str,
         *,
         branch: str = MAIN,
+        since: str | int | None = None,
         until: str | int | None = None,
         verify: bool = False,
     ) -> AsyncIterator[ReplayedEpisode]:
         """Yield an agent's life episode by episode.
 
         Args:
+            since: id or index of the episode after which to begin; None means birth. To verify
+                goes on from its stored snapshot, as it stands: so one that was cut short resumes.
             until: id or index of the last episode; None means the head.
             verify: derive every snapshot again from the log and compare bytes; missing ones are
                 stored again. Needs the model.
@@ -306,12 +292,12 @@ class SleepMemory:
             SnapshotCorrupt: there is nothing to compare with.
         """
         house = self._open_house()
-        episodes = await episodes_until(house.log, agent, branch, until)
+        before, episodes = await episodes_between(house.log, agent, branch, since, until)
         if not verify:
             for episode in episodes:
                 yield ReplayedEpisode(episode=episode)
             return
-        async for replayed in verified_episodes(await house.parts(), agent, episodes):
+        async for replayed in verified_episodes(await house.parts(), agent, before, episodes):
             yield replayed
 
     async def gc(
@@ -360,9 +346,9 @@ class SleepMemory:
             AgentNotFound, BranchNotFound, EpisodeNotFound
         """
         log = self._open_house().log
-        found = (await episodes_until(log, agent, branch, episode))[-1]
-        await log.pin(agent, found.id, pinned)
-        return (await log.lineage(agent, branch, until=found.id))[-1]
+        _, until = await episodes_between(log, agent, branch, None, episode)
+        await log.pin(agent, until[-1].id, pinned)
+        return (await log.lineage(agent, branch, until=until[-1].id))[-1]
 
     def _open_house(self) -> House:
         if self._house is None:

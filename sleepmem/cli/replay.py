@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @agent_option(episode=True)
+@click.option("--since", metavar="EPISODE",
+              help="Begin after this episode, by index or id.")  # fmt: skip
 @click.option("--until", metavar="EPISODE", help="Stop at this episode, by index or id.")
 @click.option("--verify", is_flag=True, help="Derive every snapshot again and compare bytes.")
 @common
 @pass_terminal
-def replay(terminal: Terminal, address: Address, until: str | None, verify: bool) -> None:
+def replay(
+    terminal: Terminal, address: Address, since: str | None, until: str | None, verify: bool
+) -> None:
     """Show the life of an agent episode by episode: when and why it slept, and what came of it.
 
     With --verify every snapshot is derived again from the log; the first that differs ends the
-    replay with exit code 1.
+    replay with exit code 1. One that was interrupted says how to go on: --since takes the stored
+    snapshot of the last verified episode to begin from.
 
     \b
     Example:
@@ -39,9 +44,9 @@ def replay(terminal: Terminal, address: Address, until: str | None, verify: bool
 
     async def run() -> tuple[list[ReplayedEpisode], ReplayDiverged | None]:
         async with terminal.memory() as memory:
-            life = memory.replay(address.agent, branch=address.branch, until=until)
+            life = memory.replay(address.agent, branch=address.branch, since=since, until=until)
             shown = [replayed async for replayed in life]
-            diverged = await _verify(memory, address, shown) if verify and shown else None
+            diverged = await _verify(memory, address, since, shown) if verify and shown else None
             return shown, diverged
 
     shown, diverged = asyncio.run(run())
@@ -54,7 +59,7 @@ def replay(terminal: Terminal, address: Address, until: str | None, verify: bool
         document["error"] = error_document(diverged, str(diverged), diverged.hint)
     terminal.write_document(document)
     if not shown:
-        terminal.talk(f"{address.agent} has not slept yet")
+        terminal.talk(f"{address.agent} has not slept {'since then' if since else 'yet'}")
     elif not terminal.as_json:
         _print_life(shown, verify)
     if diverged:
@@ -62,11 +67,11 @@ def replay(terminal: Terminal, address: Address, until: str | None, verify: bool
 
 
 async def _verify(
-    memory: SleepMemory, address: Address, shown: list[ReplayedEpisode]
+    memory: SleepMemory, address: Address, since: str | None, shown: list[ReplayedEpisode]
 ) -> ReplayDiverged | None:
     """Mark what is shown as verified, up to the first that differs."""
     last = shown[-1].episode.id  # the agent may sleep meanwhile
-    life = memory.replay(address.agent, branch=address.branch, until=last, verify=True)
+    life = memory.replay(address.agent, branch=address.branch, since=since, until=last, verify=True)
     n_done = 0
     with progress("verify", len(shown)) as step:
         try:
@@ -77,6 +82,11 @@ async def _verify(
         except ReplayDiverged as diverged:
             shown[n_done] = shown[n_done].model_copy(update={"verified": False})
             return diverged
+        except asyncio.CancelledError:  # Ctrl-C
+            if n_done:
+                last_verified = shown[n_done - 1].episode.index
+                click.echo(f"\nverified up to {last_verified}: --since {last_verified}", err=True)
+            raise
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import TypedDict
 
 from blake3 import blake3
 
@@ -17,6 +18,19 @@ from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.types import Head, Sampling
+
+
+class Behaviour(TypedDict, total=False):
+    """What a memory may be told of how its agents behave; see `Defaults`."""
+
+    policy: SleepPolicy | None
+    passes: int
+    max_tokens: int
+    sampling: Sampling | None
+    retention_floor: float | None
+    min_tokens: int
+    resident: int
+    on_event: Watcher | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,45 +17,60 @@ from sleepmem.errors import (
 from sleepmem.protocols import EpisodeLog, FastWeights
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
-from sleepmem.types import Episode, ReplayedEpisode
+from sleepmem.types import Episode, Head, ReplayedEpisode
 
 log = logging.getLogger("sleepmem")
 
 
-async def episodes_until(
-    store: EpisodeLog, agent: str, branch: str, until: str | int | None
-) -> list[Episode]:
-    """Return the closed episodes from birth to `until`, an id or an index; None means the head.
+async def episodes_between(
+    store: EpisodeLog, agent: str, branch: str, since: str | int | None, until: str | int | None
+) -> tuple[Episode | None, list[Episode]]:
+    """Return the closed episode `since`, and those after it up to `until`.
+
+    Args:
+        since: an id or an index; None means birth.
+        until: the same; None means the head.
 
     Raises:
         AgentNotFound, BranchNotFound, EpisodeNotFound
     """
     episodes = await store.lineage(agent, branch)
-    if until is None:
-        return episodes
-    for name in (lambda episode: episode.id, lambda episode: str(episode.index)):
-        for n, episode in enumerate(episodes, start=1):
-            if name(episode) == str(until):
-                return episodes[:n]
-    raise EpisodeNotFound(agent, str(until))
+    start = 0 if since is None else _place(agent, episodes, since)
+    stop = len(episodes) if until is None else _place(agent, episodes, until)
+    return episodes[start - 1] if start else None, episodes[start:stop]
+
+
+def _place(agent: str, episodes: Sequence[Episode], name: str | int) -> int:
+    """Return which of them, from 1, has this id or else this index."""
+    for names in ([e.id for e in episodes], [str(e.index) for e in episodes]):
+        if str(name) in names:
+            return names.index(str(name)) + 1
+    raise EpisodeNotFound(agent, str(name))
 
 
 async def verified_episodes(
-    parts: Parts, agent: str, episodes: Sequence[Episode]
+    parts: Parts, agent: str, before: Episode | None, episodes: Sequence[Episode]
 ) -> AsyncIterator[ReplayedEpisode]:
     """Derive every snapshot from the log and its own derived parent; compare bytes.
 
     A snapshot whose bytes are missing is stored again, if the log gives the digest it had.
 
+    Args:
+        before: the episode whose stored snapshot is where it begins; None begins at birth.
+
     Raises:
         FingerprintMismatch: the agent lived with another model, so nothing can be said.
+        SnapshotNotFound: that of `before` was dropped.
         ReplayDiverged: the first snapshot whose bytes differ.
         SnapshotCorrupt: there is nothing to compare with.
     """
     fingerprint = (await parts.log.summary(agent)).fingerprint
     if fingerprint != parts.lm.fingerprint:
         raise FingerprintMismatch(f"agent {agent!r}", fingerprint, parts.lm.fingerprint)
-    weights = await parts.engine.run(parts.lm.blank)
+    start = Head(episode=None, snapshot=None)
+    if before is not None:
+        start = Head(episode=before.id, snapshot=before.snapshot.digest)
+    weights = await parts.weights_at(agent, start)
     for episode in episodes:
         weights, restored = await _verified(parts, weights, episode)
         if restored:

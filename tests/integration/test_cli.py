@@ -183,6 +183,13 @@ def test_replay_goes_until_an_episode(ana: Shell, until: tuple[str, ...]) -> Non
     assert len(ana.json("replay", "--agent", *until)["episodes"]) == 1
 
 
+def test_replay_goes_on_since_an_episode(ana: Shell) -> None:
+    document = ana.json("replay", "--agent", "ana", "--since", "1", "--verify")
+    assert document["verified"] is True
+    assert [episode["index"] for episode in document["episodes"]] == [2]
+    assert ana.json("replay", "--agent", "ana", "--since", "2", "--verify")["episodes"] == []
+
+
 def test_replay_of_an_agent_that_has_not_slept(shell: Shell) -> None:
     shell.run("say", "--agent", "ana", "hello")
     assert shell.json("replay", "--agent", "ana", "--verify")["episodes"] == []

@@ -58,6 +58,39 @@ async def test_replay_until_an_index_or_an_id(lived: Home) -> None:
             [r async for r in memory.replay("nobody")]
 
 
+async def test_replay_since_an_episode_goes_on_from_its_stored_snapshot(lived: Home) -> None:
+    async with lived.memory() as memory:
+        life = await replayed(memory)
+        assert await replayed(memory, since=2) == life[2:]
+        assert await replayed(memory, since=1, until=3) == life[1:3]
+        assert await replayed(memory, since=4) == []
+        resumed = await replayed(memory, since=life[1].episode.id, verify=True)
+        assert [r.episode.index for r in resumed] == [3, 4]
+        assert {r.verified for r in resumed} == {True}
+        with pytest.raises(EpisodeNotFound):
+            await replayed(memory, since=5)
+
+
+async def test_replay_since_an_episode_sees_no_altered_past_but_an_altered_start(
+    lived: Home,
+) -> None:
+    tokens = lived.log.tokens
+
+    async def altered(thread_id: int, start: int, stop: int) -> list[int]:
+        ids: list[int] = await tokens(thread_id, start, stop)
+        return ids if start else [ids[0] ^ 1, *ids[1:]]
+
+    lived.log.tokens = altered
+    async with lived.memory() as memory:
+        with pytest.raises(ReplayDiverged):
+            await replayed(memory, verify=True)
+        assert {r.verified for r in await replayed(memory, since=1, until=3, verify=True)} == {True}
+        [first] = await replayed(memory, until=1)
+        await lived.snapshots.delete("ana", first.episode.snapshot.digest)
+        with pytest.raises(SnapshotNotFound):
+            await replayed(memory, since=1, verify=True)
+
+
 async def test_replay_without_verify_needs_no_model(lived: Home) -> None:
     memory = SleepMemory(model="no/such/checkpoint")
     memory._given = (lived.log, lived.snapshots)

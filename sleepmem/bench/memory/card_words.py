@@ -9,7 +9,7 @@ from typing import Any
 from sleepmem.bench import Row
 from sleepmem.bench.memory.evidence import Evidence, Measured
 from sleepmem.bench.memory.statistics import COVERAGE
-from sleepmem.bench.memory.suite import FACTS, SLEEPS, SPAN
+from sleepmem.bench.memory.suite import AGED, FACTS, LOADED, SLEEPS, SPAN
 from sleepmem.bench.memory.tables import (
     KIND_IS,
     WHO,
@@ -46,11 +46,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
         **_training(evidence),
         "seed": str(memory.record["seed"]),
         "machine": _machine(memory.record["environment"]),
-        "conditions": (
-            f"Judged on {memory.record['n_lives']} lives of {FACTS} statements over {SLEEPS} "
-            "sleeps, a quarter as many by age and an eighth by load; their wordings, names and "
-            "values are of the side that training never saw."
-        ),
+        "conditions": _conditions(memory.record["n_lives"]),
         "coverage": f"{COVERAGE:.0%}",
         "span": str(SPAN),
         "kinds": markdown(kinds_table(found, among)),
@@ -134,6 +130,14 @@ def _training(evidence: Evidence) -> dict[str, str]:
         "test_share": str(TEST_SHARE),
         "made_up": f"{MADE_UP:.0%}",
     }
+
+
+def _conditions(n_lives: int) -> str:
+    return (
+        f"Judged on {n_lives} lives of {FACTS} statements over {SLEEPS} sleeps, by age on "
+        f"{n_lives // AGED} and by load on {n_lives // LOADED} others; their wordings, names and "
+        "values are of the side that training never saw."
+    )
 
 
 def _handwritten(memory: Measured) -> str:

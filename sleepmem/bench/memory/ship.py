@@ -4,6 +4,7 @@
     python -m sleepmem.bench.memory.ship runs/passes1 sleepmem/pretrained/memory/passes1_steps
 
 The first with its tokenizer, to live with; opponents in half precision, to be compared with.
+What is then measured of the first goes into its card and README by `card`.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.utils.flop_counter import FlopCounterMode
 
 from sleepmem.bench import wake
+from sleepmem.cli import main
 from sleepmem.model import SleepConfig, SleepForCausalLM
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.train.dialogues.vocabulary import tokenizer
@@ -33,11 +36,16 @@ def silent(what: str, share: float) -> None:
     assert 0 <= share <= 1
 
 
-def test_wake_rows(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wake, "SHORT", 100)
     monkeypatch.setattr(wake, "LONG", 300)
     monkeypatch.setattr(wake, "N_ROUNDS", 3)
     monkeypatch.setattr(wake, "N_TOKENS", 2)
+
+
+@pytest.mark.usefixtures("short")
+def test_wake_rows(folder: str) -> None:
     rows = wake.wake(folder, 0, silent)
     first = rows[0]
     assert (first.name, first.goal) == ("wake_64k_over_1k", 1.10)
@@ -52,6 +60,15 @@ def test_wake_rows(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert speeds["wake.decode"].value == pytest.approx(1000 / first.reference)
     keys = {"name", "value", "unit", "reference", "ratio", "goal", "holds"}
     assert all(keys <= row.document().keys() for row in rows)
+
+
+@pytest.mark.usefixtures("short")
+def test_document_names_the_checkpoint_it_is_of(folder: str) -> None:
+    command = ["bench", "wake", "--model", folder, "--seed", "3", "--json"]
+    document = json.loads(CliRunner().invoke(main, command).stdout)
+    assert document["fingerprint"] == load_checkpoint(folder).fingerprint
+    assert (document["bench"], document["model"], document["seed"]) == ("wake", folder, 3)
+    assert {row["name"] for row in document["rows"]} > {"wake_64k_over_1k", "snapshot_bytes"}
 
 
 def test_a_wake_token_costs_the_same_work_after_any_life_and_any_passes(folder: str) -> None:

@@ -69,6 +69,7 @@ def wake(terminal: Terminal, seed: int) -> None:
               help="Judged by kind; by age a quarter of them, by load an eighth.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/memory",
               show_default=True, help="Folder of record and figures.")  # fmt: skip
+@click.option("--alone", is_flag=True, help="Without the checkpoints it is compared with.")
 @figures_option
 @common
 @pass_terminal

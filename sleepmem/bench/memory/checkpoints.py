@@ -47,7 +47,7 @@ def opponent(name: str) -> SleepForCausalLM:
     if not (folder / CONFIG).is_file():
         raise ConfigError(
             f"there is no opponent {name!r} to compare with: {folder} holds no checkpoint",
-            hint="It comes with the package: install sleepmem again.",
+            hint="Judge the checkpoint without opponents: --alone.",
         )
     lm = read_weights(folder)
     n_words = tokenizer().get_vocab_size()

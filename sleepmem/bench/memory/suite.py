@@ -85,12 +85,15 @@ class Judged(NamedTuple):
     said: list[Said]
 
 
-def memory(model: str, seed: int, report: Report, n_lives: int = N_LIVES) -> Judged:
+def memory(
+    model: str, seed: int, report: Report, n_lives: int = N_LIVES, *, alone: bool = False
+) -> Judged:
     """Judge a checkpoint on drawn lives, on damaged sleeps, and on lives that a person wrote.
 
     Args:
         n_lives: of the exam by kind; the others take their part of it. A kind that nobody was
             asked for, with few lives, has no rows.
+        alone: without the opponents, which take half of the time.
 
     Raises:
         CheckpointNotFound: no such model.
@@ -98,7 +101,8 @@ def memory(model: str, seed: int, report: Report, n_lives: int = N_LIVES) -> Jud
         ConfigError: an opponent is missing, or one of them knows other words.
     """
     lm = candidate(model)
-    sittings = _sittings(seed, n_lives, [*_selves(lm), *_opponents(lm.config.window)])
+    opponents = [] if alone else _opponents(lm.config.window)
+    sittings = _sittings(seed, n_lives, [*_selves(lm), *opponents])
     n_done, n_all = 0, sum(len(sitting.judges) for sitting in sittings) + 2
     rows: list[Row] = []
     for name, exam, judges, shares_of in sittings:

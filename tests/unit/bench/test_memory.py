@@ -21,6 +21,7 @@ from sleepmem.bench.memory.judged import Answers, others, slept
 from sleepmem.bench.memory.retention import retention
 from sleepmem.bench.memory.study import Request, run_memory
 from sleepmem.bench.memory.suite import Judge, Judged, memory
+from sleepmem.bench.memory.tables import OURS
 from sleepmem.cli import main
 from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import ConfigError
@@ -149,7 +150,26 @@ def test_a_missing_opponent_is_one_error_before_the_work(
     monkeypatch.setattr(suite, "mixed", lambda *_: pytest.fail("it drew lives"))
     with pytest.raises(ConfigError, match=f"no opponent '{name}'") as caught:
         memory(talker, 0, silent, n_lives=2)
-    assert "install sleepmem again" in caught.value.hint
+    assert "--alone" in caught.value.hint
+
+
+def test_alone_nobody_else_is_judged(
+    talker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "nothing")
+    judges: list[str] = []
+    monkeypatch.setattr(suite, "answer", lambda exam, way: pytest.fail("it asked"))
+
+    def sittings(seed: int, n_lives: int, found: list[suite.Judge]) -> list[suite.Sitting]:
+        judges.extend(name for judge in found for name in judge.names)
+        return []
+
+    monkeypatch.setattr(suite, "_sittings", sittings)
+    monkeypatch.setattr(suite, "retention", lambda *_: [])
+    monkeypatch.setattr(suite, "handwritten", lambda *_: [])
+    monkeypatch.setattr(suite, "handwritten_rows", lambda said: [])
+    assert memory(talker, 0, silent, n_lives=2, alone=True).rows == []
+    assert {*judges} == {"ours", *OURS.values(), "other", "blank"}
 
 
 def test_checkpoints_of_other_words_are_refused(
@@ -173,7 +193,7 @@ def test_checkpoints_of_other_words_are_refused(
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch, judged: Judged) -> None:
     """Let the benchmark find at once what it found before."""
-    monkeypatch.setattr(study, "memory", lambda *_: judged)
+    monkeypatch.setattr(study, "memory", lambda *_, **__: judged)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -208,7 +228,7 @@ def test_figures_that_cannot_be_drawn_are_found_out_first(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="figures need matplotlib"):
-        run_memory(Request(talker, tmp_path / "out", 0, 2, True), silent)
+        run_memory(Request(talker, tmp_path / "out", 0, 2, alone=False, figures=True), silent)
     assert not (tmp_path / "out").exists()
 
 

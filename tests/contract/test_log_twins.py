@@ -30,6 +30,10 @@ steps = st.one_of(
     st.tuples(st.just("stale"), threads, st.integers(1, 4)),
     st.tuples(st.just("attempt"), threads, sizes),
     st.tuples(st.just("claim"), threads),
+    st.tuples(st.just("drop"), threads, st.sets(st.integers(0, 3))),
+    st.tuples(st.just("pin"), threads, st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("sweep"), threads),
+    st.tuples(st.just("restore"), threads, st.integers(0, 3)),
 )
 
 
@@ -94,6 +98,32 @@ class Player:
         )
         before, life.epoch = life.epoch, epoch
         return epoch - before
+
+    async def drop(self, life: Life, places: set[int]) -> object:
+        return await life.log.drop("ana", await self._digests(life, places), life.now())
+
+    async def pin(self, life: Life, place: int, pinned: bool) -> object:
+        episodes = (await life.log.history("ana")).episodes[place:]
+        return await life.log.pin("ana", episodes[0].id if episodes else "unknown", pinned)
+
+    async def sweep(self, life: Life) -> object:
+        swept = 0
+
+        async def delete(agent: str, digest: str) -> None:
+            nonlocal swept
+            swept += 1
+
+        digests = await self._digests(life, set(range(99)))
+        return [await life.log.sweep("ana", digest, delete) for digest in digests], swept
+
+    async def restore(self, life: Life, place: int) -> object:
+        for digest in await self._digests(life, {place}):
+            await life.log.restore("ana", digest, stored)
+        return None
+
+    async def _digests(self, life: Life, places: set[int]) -> list[str]:
+        episodes = (await life.log.history("ana")).episodes
+        return [episode.snapshot.digest for episode in episodes if episode.index - 1 in places]
 
     async def _episode(self, life: Life) -> str:
         """Return the open episode's id if it is fixed, else one that both logs are given."""

@@ -122,7 +122,7 @@ async def test_up_down_up_with_rows(url: str) -> None:
     assert await check(url) == head()
 
 
-async def test_way_back_from_the_last_step_drops_only_its_table(url: str) -> None:
+async def test_way_back_from_snapshot_rows_drops_only_their_table(url: str) -> None:
     await live(url)
 
     def counts() -> dict[str, int]:
@@ -143,6 +143,24 @@ async def test_way_back_from_the_last_step_drops_only_its_table(url: str) -> Non
     await upgrade(url)
     assert counts() == before | {"sleepmem_snapshot_chunk": 0}
     assert await check(url) == head()
+
+
+async def test_marks_come_and_go_with_their_columns(url: str) -> None:
+    await live(url)
+    log = await open_log(url)
+    [episode] = (await log.history("ana")).episodes
+    await log.pin("ana", episode.id, True)
+    await log.aclose()
+    with sync_engine(normalised(url)).begin() as connection:
+        command.downgrade(alembic_config(connection), "0002")
+    with pytest.raises(SchemaMismatch):
+        await open_log(url)
+    await upgrade(url)
+    assert await check(url) == head()
+    log = await open_log(url)
+    assert list((await log.history("ana")).episodes) == [episode]
+    assert (await log.head("ana", "main")).episode == episode.id
+    await log.aclose()
 
 
 async def test_older_database_is_refused_until_asked(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,9 +18,9 @@ from sleepmem.train.settings import TrainSettings
 ABSTAIN = f"depth_{KINDS.index('abstain')}"
 
 
-def run_of(folder: Path, points: list[dict[str, float]], **settings: object) -> Path:
+def run_of(folder: Path, points: list[dict[str, float]], **settings: Any) -> Path:
     folder.mkdir()
-    how = TrainSettings(task="dialogues", steps=100, **settings)  # type: ignore[arg-type]
+    how = TrainSettings(task="dialogues", steps=100, **settings)
     progress = Progress(step=int(points[-1]["step"]), curve=points)
     document = {
         "settings": how.model_dump(mode="json"),

@@ -72,7 +72,8 @@ def gc(
     """Remove the bytes of old snapshots, and what interrupted sleeps left behind.
 
     Heads, pinned episodes (sleepmem pin), the last N and what is young are kept. So is the whole
-    log: replay --verify derives removed snapshots again. Agents may be awake meanwhile.
+    log: replay --verify derives removed snapshots again. Agents may be awake meanwhile. A folder
+    of snapshots belongs to one database: what that one does not name is removed.
 
     \b
     Example:

@@ -55,7 +55,8 @@ class SnapshotFiles:
     """`SnapshotStore` in a folder, which is made when the first snapshot is put.
 
     Args:
-        data: the folder; no other program writes there.
+        data: the folder, of one database alone: gc removes what its log does not name. No other
+            program writes there.
         max_bytes: larger snapshots are neither written nor read.
     """
 

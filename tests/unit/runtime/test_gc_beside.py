@@ -27,8 +27,7 @@ from sleepmem.types import Outcome
 
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
 OPTIONS: dict[str, Any] = {"max_tokens": 4, "min_tokens": 4, "passes": 1}
-NEAR = ("after sizes", "after drop", "before sweep", "before delete", "after delete", "after put")
-NEAR += ("before has", "after has")
+NEAR = ("before sweep", "before delete", "after put", "before has")
 PATIENCE_S = 0.2  # what waits for a lock longer than this gets it later
 
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from sleepmem.train.dialogues.entities import NAMED, PEOPLE, VOWELS, Split
+from sleepmem.train.dialogues.grammar import composed, surrounded
 from sleepmem.train.dialogues.relations import Relation
 from sleepmem.train.dialogues.wordings import (
     ASK,
@@ -27,6 +28,7 @@ from sleepmem.train.dialogues.wordings import (
 
 UNKNOWN = "I don't know."
 OWN_WORDING = 0.5  # share of a relation's own wordings where it has some
+COMPOSED = 0.5  # share of the wordings in training that a grammar makes, where there is one
 OBJECT = re.compile(r"\b(for|with|of|[Bb]ring) \{N\}")  # where oneself is "me", not "I"
 
 
@@ -95,7 +97,13 @@ def asked(rng: Random, split: Split, subject: Subject, relation: Relation) -> st
 
 
 def _chosen(rng: Random, split: Split, tables: Sequence[Sides]) -> str:
-    return rng.choice([wording for table in tables for wording in table[split]])
+    """Return a wording of one of the tables; in training half of them are composed anew."""
+    wording = rng.choice([wording for table in tables for wording in table[split]])
+    if split is not Split.TRAIN or LOG in tables:
+        return wording
+    if rng.random() < COMPOSED:
+        wording = composed(rng, rng.choice(tables)) or wording
+    return surrounded(rng, wording)
 
 
 def applied(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import chatter, relations, wordings
+from sleepmem.train.dialogues import chatter, grammar, relations, wordings
 from sleepmem.train.dialogues.entities import NAMED, PEOPLE, Split
 from sleepmem.train.dialogues.life import Line
 from sleepmem.train.dialogues.relations import Relation
@@ -78,9 +78,29 @@ def _forms(
         for table, means, about in tables
         if alone is None or table not in (SHORT, SHORT_ASK)
         for split in ([alone] if alone else Split)
-        for wording in table[split]
+        for wording in (*table[split], *(_composed(table) if split is Split.TRAIN else ()))
     )
     return sorted(forms, key=lambda form: -form.n_letters)
+
+
+def _composed(table: Sides) -> list[str]:
+    return [
+        f"{stem} {core}{mark}"
+        for known, (stems, cores) in grammar.GRAMMARS
+        if known is table
+        for stem in stems
+        for core in cores
+        for mark in ".?"
+    ]
+
+
+def _alone(text: str) -> set[str]:
+    """Return a sentence with and without what stands around it."""
+    befores = ["", *(f"{before} " for before in grammar.BEFORE)]
+    behinds = ["", *(f" {behind}" for behind in (*grammar.BEHIND_TOLD, *grammar.BEHIND_ASKED))]
+    return {
+        text.removeprefix(before).removesuffix(behind) for before in befores for behind in behinds
+    }
 
 
 @cache
@@ -126,17 +146,29 @@ def _asked(alone: Split | None) -> list[Form]:
     )
 
 
-def _read(text: str, forms: list[Form]) -> tuple[Key, str, str] | None:
-    """Return key, value and what is meant."""
-    for form in forms:
-        if found := form.pattern.fullmatch(text):
-            groups = found.groupdict()
-            who = groups.get("owner") or groups.get("who") or ""
-            noun = form.noun or groups["noun"].casefold()
-            present = {deed.past: deed.noun for deed in relations.DEEDS}
-            value = groups.get("value") or ""
-            return (_folded(who.removesuffix("'s")), present.get(noun, noun)), value, form.means
-    return None
+def _read(text: str, forms: list[Form], side: Split | None) -> tuple[Key, str, str] | None:
+    """Return key, value and what is meant, by the form that explains most of the letters."""
+    variants = {text} if side in (Split.VALIDATION, Split.TEST) else _alone(text)
+    found = [
+        (form.n_letters + len(text) - len(variant), form, match)
+        for variant in variants
+        if (known := _first(variant, forms))
+        for form, match in [known]
+    ]
+    if not found:
+        return None
+    _, form, match = max(found, key=lambda one: one[0])
+    groups = match.groupdict()
+    who = groups.get("owner") or groups.get("who") or ""
+    noun = form.noun or groups["noun"].casefold()
+    present = {deed.past: deed.noun for deed in relations.DEEDS}
+    value = groups.get("value") or ""
+    return (_folded(who.removesuffix("'s")), present.get(noun, noun)), value, form.means
+
+
+def _first(text: str, forms: list[Form]) -> tuple[Form, re.Match[str]] | None:
+    matches = ((form, match) for form in forms if (match := form.pattern.fullmatch(text)))
+    return next(matches, None)
 
 
 def _folded(who: str) -> str:
@@ -154,7 +186,9 @@ def read_statement(line: Line, alone: Split | None = None) -> tuple[Key, str] | 
     """Return what a message tells, or nothing; see `_forms`."""
     if line.role is Role.ASSISTANT or _small_talk().fullmatch(line.text):
         return None
-    read = _read(line.text, _printed(alone) if line.role is Role.TOOL else _told(alone))
+    is_printed = line.role is Role.TOOL
+    forms = _printed(alone) if is_printed else _told(alone)
+    read = _read(line.text, forms, Split.TEST if is_printed else alone)
     return read[:2] if read else None
 
 
@@ -175,7 +209,7 @@ class Reader:
 
     def answer(self, question: str) -> str:
         """Return the answer that follows from what was told, case folded."""
-        asked = _read(question, _asked(self.alone))
+        asked = _read(question, _asked(self.alone), self.alone)
         assert asked, question
         (who, noun), _, means = asked
         values = self.known.get((self._known_as(who), noun))

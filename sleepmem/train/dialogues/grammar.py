@@ -1,0 +1,197 @@
+"""Wordings put together from parts, so that training hears each part in many places.
+
+A list of whole sentences is learned as such: of 16 facts of the validation side 74 % were found in
+wordings of the training side, and 47 % in its own. Nothing composed here is a held-out wording,
+letter for letter; most of their parts are heard.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from sleepmem.train.dialogues import relations, wordings
+from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.wordings import Sides
+
+
+def parts(text: str) -> tuple[str, ...]:
+    return tuple(text.strip().splitlines())
+
+
+class Grammar(NamedTuple):
+    """A sentence is a stem and a core; an empty stem leaves the core alone."""
+
+    stems: tuple[str, ...]
+    cores: tuple[str, ...]
+
+
+THAT = parts("""
+Remember that
+Please remember that
+You should know that
+I want you to know that
+I just wanted to say that
+It turns out that
+Keep in mind that
+Note that
+Remember for later:
+I think that
+I was told that
+One more thing:
+Please take a note:
+By the way,
+Just for the record,
+If anyone asks,
+In case you need it,
+""")
+CHANGED = parts("""
+Actually,
+No,
+Correction:
+Sorry,
+Sorry, I was wrong,
+No, I was wrong,
+I have to correct that,
+Forget that,
+Forget what I said before,
+Note that
+""")
+ASKING = parts("""
+Tell me
+Please tell me
+Can you tell me
+Could you tell me
+Do you know
+Do you remember
+I forgot
+I need to know
+I want to know
+""")
+REMINDED = (*ASKING, "Could you remind me", "Please remind me", "Remind me")
+IS = parts("""
+{P} {R} is {V}
+{P} {R} is {V}
+{V} is {P} {R}
+""")
+GRAMMARS: tuple[tuple[Sides, Grammar], ...] = (
+    (wordings.TELL, Grammar(THAT, IS)),
+    (wordings.TELL_THING, Grammar(THAT, ("{P} {R} has always been {V}", "{P} {R} is {V}"))),
+    (
+        wordings.TELL_NAME,
+        Grammar(
+            THAT,
+            (
+                "{P} {R} is called {V}",
+                "the name of {P} {R} is {V}",
+                "{P} {R} has the name {V}",
+                "{V} is what {P} {R} is called",
+            ),
+        ),
+    ),
+    (
+        wordings.CHANGE,
+        Grammar(CHANGED, ("{P} {R} is {V}", "{P} {R} is now {V}", "{P} {R} is {V} now")),
+    ),
+    (
+        wordings.CHANGE_THING,
+        Grammar(
+            (*CHANGED, "Things have changed,", "It is different now,"),
+            (
+                "{P} {R} has changed to {V}",
+                "from today on {P} {R} is {V}",
+                "{P} {R} is {V} from today on",
+            ),
+        ),
+    ),
+    (
+        wordings.ASK,
+        Grammar(ASKING, ("{P} {R}", "{P} {R}", "what I said about {P} {R}")),
+    ),
+    (wordings.ASK_WHAT, Grammar(REMINDED, ("what {P} {R} is", "what {P} {R} was"))),
+    (
+        wordings.ASK_NAME,
+        Grammar(REMINDED, ("what {P} {R} is called", "what the name of {P} {R} is")),
+    ),
+    (wordings.ASK_WHO, Grammar(REMINDED, ("who {P} {R} is", "who {P} {R} was"))),
+)
+QUESTIONS = ("Can ", "Could ", "Do ")  # what begins like that ends with a question mark
+
+# around a whole sentence, or around a direct question
+BEFORE = parts("""
+Okay.
+Thanks.
+Hello!
+Good morning.
+Let me think.
+One more thing.
+I see.
+By the way,
+One more thing,
+Okay,
+Sorry,
+Good morning,
+""")
+BEHIND_TOLD = parts("""
+Remember that.
+Please take a note.
+Thanks a lot!
+Keep that in mind.
+I wanted you to know.
+That was all.
+""")
+BEHIND_ASKED = parts("""
+I forgot.
+Please tell me.
+Do you know?
+Do you remember?
+I need to know.
+Thanks.
+""")
+AROUND = 0.15  # share of the sentences with something before, and of those with something behind
+
+
+@cache
+def held_out() -> frozenset[str]:
+    """Return the wordings of the other sides, case folded."""
+    own = [side for relation in relations.EVERY for side in (relation.tell, relation.ask) if side]
+    return frozenset(
+        wording.casefold()
+        for sides in (*wordings.TABLES, *own)
+        for split in Split
+        if split is not Split.TRAIN
+        for wording in sides[split]
+    )
+
+
+def composed(rng: Random, table: Sides) -> str | None:
+    """Return a wording that says what those of a table say; None if it has no grammar."""
+    grammar = next((grammar for known, grammar in GRAMMARS if known is table), None)
+    if grammar is None:
+        return None
+    while True:
+        stem = rng.choice(grammar.stems)
+        mark = "?" if stem.startswith(QUESTIONS) else "."
+        wording = f"{stem} {rng.choice(grammar.cores)}{mark}"
+        if wording.casefold() not in held_out():
+            return wording
+
+
+def surrounded(rng: Random, wording: str) -> str:
+    """Return a wording with something before or behind it, now and then; else as it is."""
+    is_asked = "{V}" not in wording
+    text = wording
+    if rng.random() < AROUND:
+        before = rng.choice(BEFORE)
+        text = f"{before} {_begun(text) if before[-1] == ',' else text}"
+    if rng.random() < AROUND:
+        text = f"{text} {rng.choice(BEHIND_ASKED if is_asked else BEHIND_TOLD)}"
+    return wording if text.casefold() in held_out() else text
+
+
+def _begun(wording: str) -> str:
+    """Return a wording as it goes on behind a comma."""
+    word = wording.split(" ", 1)[0]
+    is_small = word in ("What", "Who", "When", "Where", "Which", "How", "Tell", "Do", "Remember")
+    return wording[0].lower() + wording[1:] if is_small else wording

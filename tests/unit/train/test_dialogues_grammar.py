@@ -1,0 +1,77 @@
+"""Composed wordings say what their table says, in words that are known, and are never held out."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+import pytest
+from tokenizers import pre_tokenizers
+
+from sleepmem.train.dialogues import grammar, speech, wordings
+from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues.vocabulary import texts
+from sleepmem.train.dialogues.wordings import SLOT, Sides
+
+TABLES = [table for table, _ in grammar.GRAMMARS]
+
+
+def drawn(table: Sides, n: int = 400) -> set[str]:
+    rng = Random(0)
+    return {grammar.composed(rng, table) or "" for _ in range(n)}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_composed_wordings_have_the_slots_of_their_table(table: Sides) -> None:
+    slots = set(SLOT.findall(table[Split.TRAIN][0]))
+    for wording in drawn(table):
+        assert set(SLOT.findall(wording)) == slots
+        assert wording[-1] == ("?" if wording.startswith(grammar.QUESTIONS) else ".")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_nothing_composed_is_held_out(table: Sides) -> None:
+    rng = Random(0)
+    heard = drawn(table, 3000)
+    around = {grammar.surrounded(rng, wording) for wording in heard for _ in range(5)}
+    around |= {grammar.surrounded(rng, w) for w in table[Split.TRAIN] for _ in range(200)}
+    assert not {wording.casefold() for wording in heard | around} & grammar.held_out()
+    assert len(around) > len(heard)
+
+
+def test_a_held_out_wording_that_a_grammar_could_make_is_not_made() -> None:
+    could = {
+        f"{stem} {core}?"
+        for stem in grammar.REMINDED
+        for core in dict((id(t), g) for t, g in grammar.GRAMMARS)[id(wordings.ASK_WHAT)].cores
+    }
+    held_out = {wording for wording in could if wording.casefold() in grammar.held_out()}
+    assert held_out
+    assert not held_out & drawn(wordings.ASK_WHAT, 3000)
+
+
+def test_a_table_without_a_grammar_composes_nothing() -> None:
+    assert grammar.composed(Random(0), wordings.LOG) is None
+
+
+def test_every_word_is_one_that_the_tables_have() -> None:
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+    def words(text: str) -> set[str]:
+        return {piece for piece, _ in split.pre_tokenize_str(f" {SLOT.sub(' ', text)}")}
+
+    known = {word for text in texts() for word in words(text)}
+    said = {word for table in TABLES for wording in drawn(table) for word in words(wording)}
+    around = {
+        word
+        for text in (*grammar.BEFORE, *grammar.BEHIND_TOLD, *grammar.BEHIND_ASKED)
+        for word in words(text)
+    }
+    assert {word for word in said | around if re.search(r"\w", word)} <= known
+
+
+def test_held_out_sides_are_drawn_from_their_own_list_alone() -> None:
+    for split in (Split.VALIDATION, Split.TEST):
+        rng = Random(0)
+        chosen = {speech._chosen(rng, split, [wordings.ASK_WHAT]) for _ in range(200)}
+        assert chosen == set(wordings.ASK_WHAT[split])

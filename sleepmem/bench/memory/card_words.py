@@ -40,6 +40,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
     """
     memory, wake = evidence.memory, evidence.wake
     found = cells(list(memory.rows.values()))
+    among = [who for who in among if any(who in by_who for by_who in found.values())]
     able = [who for who in among if who not in TOLD_NOTHING]
     return {
         **_sizes(evidence),
@@ -48,7 +49,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
         "machine": _machine(memory.record["environment"]),
         "conditions": _conditions(memory.record["n_lives"]),
         "coverage": f"{COVERAGE:.0%}",
-        "span": str(SPAN),
+        "opponents": _opponents(is_alone=memory.record["alone"]),
         "kinds": markdown(kinds_table(found, among)),
         "ages": markdown(numbers_table(found, "age", "sleeps since it was told", able)),
         "loads": markdown(numbers_table(found, "load", "facts held at once", able)),
@@ -137,6 +138,19 @@ def _conditions(n_lives: int) -> str:
         f"Judged on {n_lives} lives of {FACTS} statements over {SLEEPS} sleeps, by age on "
         f"{n_lives // AGED} and by load on {n_lives // LOADED} others; their wordings, names and "
         "values are of the side that training never saw."
+    )
+
+
+def _opponents(*, is_alone: bool) -> str:
+    if is_alone:
+        return (
+            "Models trained with N=1, and attention that reads the history itself, are yet to be "
+            "trained beside it."
+        )
+    return (
+        "The models trained with N=1 are of the same sizes and data: of as many steps, or of steps "
+        "for as much compute. Attention is a model without fast weights that reads the history "
+        f"itself: all of it, up to {SPAN} sleeps, or the last window."
     )
 
 

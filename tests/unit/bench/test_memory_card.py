@@ -61,7 +61,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     ship(finished, folder)
     common = {"fingerprint": fingerprint(folder), "seed": 5, "environment": environment()}
     said = [{"life": n // 2, "is_right": n == 0} for n in range(4)]
-    memory = {"n_lives": 77, "rows": [row.document() for row in memory_rows()]}
+    memory = {"n_lives": 77, "alone": False, "rows": [row.document() for row in memory_rows()]}
     (folder / RECORD).write_text(json.dumps(common | memory | {"handwritten": said}))
     rows = {"rows": [row.document() for row in wake_rows()]}
     (folder / WAKE).write_text(json.dumps(common | rows))
@@ -102,6 +102,20 @@ def test_everybody_is_in_the_card_and_the_main_ones_in_readme(folder: Path) -> N
         "ours_passes2",
         "ours_passes8",
     }
+
+
+def test_who_was_not_judged_has_no_column_and_is_said_to_be_missing(folder: Path) -> None:
+    record = json.loads((folder / RECORD).read_text())
+    judged = {*WHO} - {who for who in WHO if who.startswith(("trained", "attention"))}
+    record["rows"] = [row for row in record["rows"] if row["name"].split(".")[-1] in judged]
+    record["rows"] += [row.document() for row in memory_rows() if row.name == RETENTION]
+    (folder / RECORD).write_text(json.dumps(record | {"alone": True}))
+    evidence = read_evidence(folder)
+    for text in map(flat, (card(evidence), remembers(evidence, "pretrained/tiny-9"))):
+        assert WHO["blank"] in text
+        assert WHO["attention_full"] not in text
+        assert WHO["trained_passes1_steps"] not in text
+        assert "yet to be trained" in text
 
 
 def test_what_was_not_measured_has_an_empty_cell() -> None:

@@ -149,7 +149,26 @@ Do you remember?
 I need to know.
 Thanks.
 """)
-AROUND = 0.15  # share of the sentences with something before, and of those with something behind
+ASIDES = parts("""
+I think
+it turns out
+I was told
+if anyone asks
+in case you need it
+just for the record
+for later
+remember that
+you should know
+and I want you to know that
+""")
+# words that begin a sentence and are known in lower case too
+SMALL = frozenset(
+    "About By Do For From How If In It Just My Note One Remember Remind Tell The What When Where "
+    "Which Who".split()
+)
+# share of the sentences with something before, of those with something behind, and of those that
+# tell something with an aside before what it is
+AROUND = 0.15
 
 
 @cache
@@ -179,9 +198,11 @@ def composed(rng: Random, table: Sides) -> str | None:
 
 
 def surrounded(rng: Random, wording: str) -> str:
-    """Return a wording with something before or behind it, now and then; else as it is."""
+    """Return a wording with something before, in or behind it, now and then; else as it is."""
     is_asked = "{V}" not in wording
     text = wording
+    if rng.random() < AROUND:
+        text = text.replace("{R} is {V}", f"{{R}}, {rng.choice(ASIDES)}, is {{V}}")
     if rng.random() < AROUND:
         before = rng.choice(BEFORE)
         text = f"{before} {_begun(text) if before[-1] == ',' else text}"
@@ -192,6 +213,5 @@ def surrounded(rng: Random, wording: str) -> str:
 
 def _begun(wording: str) -> str:
     """Return a wording as it goes on behind a comma."""
-    word = wording.split(" ", 1)[0]
-    is_small = word in ("What", "Who", "When", "Where", "Which", "How", "Tell", "Do", "Remember")
+    is_small = wording.split(" ", 1)[0] in SMALL
     return wording[0].lower() + wording[1:] if is_small else wording

@@ -98,8 +98,12 @@ def _alone(text: str) -> set[str]:
     """Return a sentence with and without what stands around it."""
     befores = ["", *(f"{before} " for before in grammar.BEFORE)]
     behinds = ["", *(f" {behind}" for behind in (*grammar.BEHIND_TOLD, *grammar.BEHIND_ASKED))]
+    plain = {text, *(text.replace(f", {aside}, is", " is") for aside in grammar.ASIDES)}
     return {
-        text.removeprefix(before).removesuffix(behind) for before in befores for behind in behinds
+        text.removeprefix(before).removesuffix(behind)
+        for text in plain
+        for before in befores
+        for behind in behinds
     }
 
 

@@ -163,9 +163,9 @@ and I want you to know that
 """)
 # words that begin a sentence and are known in lower case too
 SMALL = frozenset(
-    "About By Do For From How If In It Just My Note One Remember Remind Tell The What When Where "
-    "Which Who".split()
-)
+    (*("About", "By", "Do", "For", "From", "How", "If", "In", "It", "Just", "My", "Note", "One"),
+     *("Remember", "Remind", "Tell", "The", "What", "When", "Where", "Which", "Who"))
+)  # fmt: skip
 # share of the sentences with something before, of those with something behind, and of those that
 # tell something with an aside before what it is
 AROUND = 0.15

@@ -200,7 +200,10 @@ class EpisodeLog(Protocol):
         ...
 
     async def open_episode(self, thread: Thread) -> OpenEpisode:
-        """Return what the thread lived through since its last closed episode."""
+        """Return what the thread lived through since its last closed episode, and the head.
+
+        Both are of one moment: a sleep that is committed meanwhile is in both or in neither.
+        """
         ...
 
     async def turn_of_request(self, agent: str, request_id: str) -> Turn | None:

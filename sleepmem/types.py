@@ -315,12 +315,14 @@ class OpenEpisode(Value):
 
     Attributes:
         id: the id that the episode will have when it closes.
+        head: where the branch stands while this is open.
         start: stream position at which it begins.
         token_ids: ids of the done turns since then; a staged turn is not among them.
         turns: the done turns that these ids belong to, oldest first.
     """
 
     id: str
+    head: Head
     start: int
     token_ids: tuple[int, ...]
     turns: tuple[Turn, ...]

@@ -24,11 +24,14 @@ class Standing:
         pending: ids of those calls.
     """
 
-    head: Head
     open: OpenEpisode
     system_ids: tuple[int, ...]
     call: LoggedMessage | None = None
     pending: frozenset[str] = frozenset()
+
+    @property
+    def head(self) -> Head:
+        return self.open.head
 
     @property
     def before(self) -> tuple[int, ...]:

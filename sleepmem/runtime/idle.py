@@ -20,6 +20,7 @@ class IdleWatch:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -27,9 +28,10 @@ class IdleWatch:
     def arm(self, thread_id: int, wait_s: float | None, ask: Ask) -> None:
         """Call `ask` after `wait_s`, and again for as long as it returns a time to wait.
 
-        Whatever was waiting for that thread is forgotten; None waits for nothing.
+        Whatever was waiting for that thread is forgotten, but a call under way comes to its end:
+        it may be asleep. None waits for nothing.
         """
-        if waiting := self._tasks.pop(thread_id, None):
+        if (waiting := self._tasks.pop(thread_id, None)) and waiting not in self._asking:
             waiting.cancel()
         if wait_s is None:
             return
@@ -38,11 +40,17 @@ class IdleWatch:
         task.add_done_callback(lambda done: self._forget(thread_id, done))
 
     async def _watch(self, thread_id: int, wait_s: float, ask: Ask) -> None:
+        task = asyncio.current_task()
+        assert task
         left_s: float | None = wait_s
         try:
             while left_s is not None:
                 await self._clock.sleep(left_s)
+                self._asking.add(task)
                 left_s = await ask()
+                if self._tasks.get(thread_id) is not task:
+                    return
+                self._asking.discard(task)
         except SleepmemError:
             # nobody waits for this task; the next call on the thread meets the same trouble
             log.warning(
@@ -50,12 +58,13 @@ class IdleWatch:
             )
 
     def _forget(self, thread_id: int, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
         if self._tasks.get(thread_id) is task:
             del self._tasks[thread_id]
 
     async def aclose(self) -> None:
         """Cancel what waits and see it end."""
-        tasks = list(self._tasks.values())
+        tasks = {*self._tasks.values(), *self._asking}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

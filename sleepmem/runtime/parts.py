@@ -134,10 +134,12 @@ class Lease:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Refuse at once if the claim is known to be lost; note when a write says so."""
+        epoch = self.epoch
         if self.is_lost:
-            raise LeaseLost(self.agent, self.epoch)
+            raise LeaseLost(self.agent, epoch)
         try:
             yield
         except LeaseLost:
-            self.is_lost = True
+            # of a claim that was made again meanwhile it says nothing
+            self.is_lost = self.is_lost or self.epoch == epoch
             raise

@@ -113,7 +113,8 @@ class _Sleep:
     def __init__(
         self, parts: Parts, lease: Lease, thread: Thread, wish: Wish, awake_on: Head | None
     ) -> None:
-        self.parts, self.lease, self.thread, self.wish = parts, lease, thread, wish
+        self.parts, self.thread, self.wish = parts, thread, wish
+        self.epoch = lease.epoch  # what is sealed is the log's only while this claim lasts
         self.awake_on = awake_on
         self.episode: str | None = None
         self.is_late = False
@@ -132,7 +133,7 @@ class _Sleep:
         self.episode = open_.id
         if wish.stop - wish.start < max(1, wish.min_tokens):
             return Outcome.NOTHING_TO_DO
-        head = await store.head(thread.agent, thread.branch)
+        head = open_.head
         ids = await store.tokens(thread.id, wish.start, wish.stop)
         self._tell_start()
         parent = await parts.weights_at(thread.agent, head)
@@ -144,7 +145,7 @@ class _Sleep:
         self.snapshot = await parts.snapshots.put(thread.agent, data)
         await store.commit_sleep(
             thread,
-            self.lease.epoch,
+            self.epoch,
             self.report(Outcome.SLEPT),
             start=wish.start,
             stop=wish.stop,
@@ -234,7 +235,7 @@ class _Sleep:
         try:
             await self.parts.log.record_attempt(
                 self.thread,
-                self.lease.epoch,
+                self.epoch,
                 report,
                 start=self.wish.start,
                 stop=self.wish.stop,

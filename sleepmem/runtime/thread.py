@@ -48,9 +48,10 @@ class LiveThread:
         self._system_ids: dict[str, tuple[int, ...]] = {}
         self._before: tuple[int, LoggedMessage | None, frozenset[str]] | None = None
         self._awake_on: Head | None = None
-        self._awake_to = 0  # stream position up to which something was lived on that head
+        self._awake_to = 0  # stream position up to which something was read on that head
         self._heard_s: float | None = None
         self._rejected_at: int | None = None
+        self._n_sleeps = 0  # under way, or waiting for others of the branch
 
     def prompt(self, system: str) -> None:
         """Replace the system prompt, from the next call on."""
@@ -86,7 +87,7 @@ class LiveThread:
 
     async def stand(self, row: Thread, reserve: int = 0) -> Standing:
         """Return where the thread stands by the log, with `reserve` tokens to be kept free."""
-        head = await self.parts.log.head(row.agent, row.branch)
+        # one look at the log: a sleep may be committed at any moment, and moves both
         open_ = await self.parts.log.open_episode(row)
         system_ids = await self.system_ids(row)
         if self._before is None or self._before[0] != open_.start:
@@ -95,7 +96,7 @@ class LiveThread:
         # the call is a courtesy of at most half the room; the bound is the bound
         room = self.parts.lm.window - len(system_ids) - reserve
         is_short = call is not None and len(call.token_ids) <= room // 2
-        return Standing(head, open_, system_ids, call if is_short else None, pending)
+        return Standing(open_, system_ids, call if is_short else None, pending)
 
     async def system_ids(self, row: Thread) -> tuple[int, ...]:
         text = row.system
@@ -127,11 +128,12 @@ class LiveThread:
         if kept is None or unread is None:
             weights = await self.parts.weights_at(row.agent, standing.head)
             state, unread = await run(lm.wake, weights), standing.before + token_ids
-            self._tell_woken(row, standing, len(unread))
         else:
             state = kept.state
         if unread:
             await run(lm.read, state, unread)
+        if kept is None or state is not kept.state:
+            self._tell_woken(row, standing, len(unread))
         self._awake_on, self._awake_to = standing.head, standing.open.start + len(token_ids)
         return state
 
@@ -157,19 +159,27 @@ class LiveThread:
 
     # asleep
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether a sleep has sealed what the thread lived through, and has not ended."""
+        return self._n_sleeps > 0
+
     async def sleep(self, row: Thread, wish: Wish) -> Attempt:
         """Attempt one sleep; sleeps of a branch wait for each other.
 
         The thread need not be held: turns go on meanwhile, on the old fast weights.
         """
-        with self.lease.watched():
-            async with self.parts.queued(self._sleeps, f"{row.agent}/{row.branch}"):
-                result = await attempt(self.parts, self.lease, row, wish, self._awake_on)
+        self._n_sleeps += 1
+        try:
+            with self.lease.watched():
+                async with self.parts.queued(self._sleeps, f"{row.agent}/{row.branch}"):
+                    awake_on = self._awake_on if self._awake_to > wish.start else None
+                    result = await attempt(self.parts, self.lease, row, wish, awake_on)
+        finally:
+            self._n_sleeps -= 1
         if result.slept:
             # only now is the KV cache dropped; that of a turn under way fits no head any more
             self.parts.residents.take(row.id)
-            if self._awake_to <= wish.stop:
-                self._awake_on = None
         return result
 
     async def sleep_and_swap(self, row: Thread, wish: Wish) -> Attempt:
@@ -308,11 +318,13 @@ class LiveThread:
         return None if is_waiting else self.parts.defaults.policy.wait_s(stats)
 
     async def _ask_when_idle(self) -> float | None:
-        async with self.turn() as row:
-            standing = await self.stand(row)
-            stats = self.stats(standing)
-            wish = self.wish_of_policy(standing.open.start, stats)
-        if wish is None:
-            return self._wait_s(stats)
-        await self.sleep_and_swap(row, wish)
-        return None
+        while True:
+            async with self.turn() as row:
+                standing = await self.stand(row)
+                stats = self.stats(standing)
+                wish = self.wish_of_policy(standing.open.start, stats)
+            if wish is None:
+                return self._wait_s(stats)
+            result = await self.sleep_and_swap(row, wish)
+            if not result.is_late:  # else another sleep came first and may have left something
+                return None

@@ -193,14 +193,16 @@ async def _after(
     thread: LiveThread, row: Thread, start: int, stats: EpisodeStats
 ) -> list[SleepReport]:
     """Ask the policy once the turn is durable; no trouble with its sleep may hide the turn."""
+    if thread.is_asleep:
+        # most of the episode is sealed: a wish would only hold the reply until that sleep ends
+        return []
     wish = thread.wish_of_policy(start, stats)
     if wish is None:
         return []
     try:
         attempt = await thread.sleep_and_swap(row, wish)
     except LeaseLost:
-        # the turn was committed under our claim; the next write says that the claim is gone
-        thread.lease.is_lost = True
+        # the turn was committed under our claim; the next call says that the claim is gone
         log.warning("agent was claimed elsewhere", extra={"agent": row.agent})
         return []
     except SleepmemError:

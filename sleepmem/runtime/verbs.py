@@ -142,15 +142,19 @@ class Verbs:
         """Say that a task ended; the policy may sleep. None if it does not wish to."""
         live = self._live
         reports: list[SleepReport] = []
-        async with live.turn() as row:
-            standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
-        stats = live.stats(standing, task_ended=True)
-        wish = live.wish_of_policy(standing.open.start, stats)
-        if wish is not None:
+        while True:
+            async with live.turn() as row:
+                standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
+            stats = live.stats(standing, task_ended=True)
+            wish = live.wish_of_policy(standing.open.start, stats)
+            if wish is None:
+                break
             attempt = await live.sleep_and_swap(row, wish)
-            is_nothing = attempt.report.outcome is Outcome.NOTHING_TO_DO
-            if not (attempt.is_late or (reports and is_nothing)):
+            if attempt.is_late:  # another sleep came first: what is left, if anything?
+                continue
+            if not (reports and attempt.report.outcome is Outcome.NOTHING_TO_DO):
                 reports.append(attempt.report)
+            break
         return reports[-1] if reports else None
 
     async def stats(self) -> EpisodeStats:

@@ -62,6 +62,7 @@ async def open_episode(connection: AsyncConnection, thread: Thread) -> OpenEpiso
         )
     return OpenEpisode(
         id=stream.open_id or secrets.token_hex(8),
+        head=head_of(await branch_row(connection, owner, thread.agent, thread.branch)),
         start=start,
         token_ids=tuple(ids),
         turns=tuple(turns),

@@ -142,6 +142,7 @@ class MemoryEpisodeLog(MemoryHistory):
         ids = [i for turn in turns for i in _ids(turn)[max(0, start - turn.start) :]]
         return OpenEpisode(
             id=stream.open_id or secrets.token_hex(8),
+            head=self._agent(thread.agent).heads[thread.branch],
             start=start,
             token_ids=tuple(ids),
             turns=turns,

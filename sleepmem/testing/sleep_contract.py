@@ -21,6 +21,7 @@ class SleepContract:
         life = await Life.born(log)
         opened = await log.open_episode(life.thread)
         assert (opened.start, opened.token_ids, opened.turns) == (0, (), ())
+        assert opened.head == Head(episode=None, snapshot=None)
         assert opened.id
 
     async def test_open_episode_leaves_staged_turns_out(self, log: EpisodeLog) -> None:
@@ -39,7 +40,7 @@ class SleepContract:
         head = Head(episode=report.episode, snapshot=report.snapshot.digest)
         assert await log.head("ana", MAIN) == head
         opened = await log.open_episode(life.thread)
-        assert (opened.start, opened.token_ids) == (3, ())
+        assert (opened.head, opened.start, opened.token_ids) == (head, 3, ())
         assert opened.id != report.episode
         turn = await life.stage(done=True)
         assert (turn.start, (await log.open_episode(life.thread)).turns) == (3, (turn,))

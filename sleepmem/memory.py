@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
-from sleepmem.errors import ConfigError, NotOpen
+from sleepmem.errors import AgentNotFound, ConfigError, NotOpen
 from sleepmem.events import Watcher
 from sleepmem.history import GcReport, Removed
 from sleepmem.policy import TaskBoundary, TokenBudget
@@ -251,7 +251,11 @@ class SleepMemory:
             lease.is_lost = True
         house.agents = {key: agent for key, agent in house.agents.items() if key[0] != name}
         for digest in await house.snapshots.digests(name):
-            await house.snapshots.delete(name, digest)
+            try:
+                # an agent of the same name may have been born since, and have slept
+                await house.log.sweep(name, digest, house.snapshots.delete)
+            except AgentNotFound:
+                await house.snapshots.delete(name, digest)
 
     async def log(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         """Yield an agent's messages, oldest first; needs no model.

@@ -78,3 +78,23 @@ async def test_old_handle_of_a_deleted_agent_cannot_write_for_a_new_one(home: Ho
             await ghost.say("pet=tom")
         assert (await ana.say("pet?")).text == "unknown"
     assert await home.contents("ana") == ["pet?", "unknown"]
+
+
+async def test_namesake_born_during_a_deletion_keeps_its_bytes(home: Home) -> None:
+    async with home.memory() as memory, home.memory() as other:
+        ghost = await memory.agent("ana")
+        await ghost.say("pet=rex and more")
+        await ghost.sleep()
+        old = set(home.snapshots.data)
+
+        async def be_born(name: str, when: str) -> None:
+            if (name, when) == ("delete_agent", "after"):
+                ana = await other.agent("ana")
+                await ana.say("pet=tom and more")
+                await ana.sleep()
+
+        memory._open_house().log = Hooked(home.log, be_born)
+        await memory.delete_agent("ana")
+    await home.check("ana")
+    assert len(home.snapshots.data) == 1
+    assert old.isdisjoint(home.snapshots.data)

@@ -86,8 +86,9 @@ class GcReport(Value):
     """What a collection removed, or would remove.
 
     Attributes:
-        n_kept: snapshots that are kept, by reason; each is counted once.
-        n_missing: kept snapshots without bytes; `replay --verify` derives them again.
+        n_kept: snapshots that are kept, by reason; each is counted once. What was dropped under
+            narrower rules is not among them.
+        n_missing: of those, the ones whose bytes were lost; `replay --verify` derives them again.
     """
 
     dry_run: bool

@@ -118,7 +118,12 @@ class _Collector:
         history = await self.log.history(self.agent)
         kept = rules.kept(history, now)
         named = {episode.snapshot.digest: episode for episode in history.episodes}
-        self.report.n_kept.update(kept.values())
+        # what wider rules would keep and narrower ones have dropped is not there to be kept
+        self.report.n_kept.update(
+            why
+            for digest, why in kept.items()
+            if digest in stored or named[digest].snapshot.dropped_at is None
+        )
         await self._look_for_missing(kept, stored, named)
         if not self.dry_run:
             await self._take_marks_away(kept, stored, named)

@@ -236,3 +236,11 @@ async def test_impossible_rules_are_refused(lived: Home, rules: dict[str, Any]) 
         with pytest.raises(ConfigError):
             await memory.gc(**rules)
     assert lived.snapshots.data == before
+
+
+async def test_wider_rules_keep_only_what_is_still_there(lived: Home) -> None:
+    async with lived.memory() as memory:
+        await memory.gc("ana", keep_last=2, keep_within=None)
+        report = await memory.gc("ana", keep_last=4, keep_within=None)
+    assert report.n_kept == {Keep.HEAD: 1, Keep.LAST: 1}
+    assert report.n_missing == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sleepmem.errors import Conflict, LeaseLost, SleepmemError
+from sleepmem.errors import Conflict, LeaseLost, SleepmemError, SnapshotNotFound
 from sleepmem.events import TurnDone
-from sleepmem.protocols import SleepLM
+from sleepmem.protocols import SleepLM, WakeState
+from sleepmem.runtime.awake import Standing
 from sleepmem.runtime.speech import Speech
 from sleepmem.runtime.thread import LiveThread
 from sleepmem.runtime.window import cut_before, cut_behind
@@ -60,9 +61,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
             coming = cut_before(_n_tokens(messages), reserve)
             await thread.make_room(row, reports, reserve, coming)
             turn = await _stage(thread, row, messages, request_id=ask.request_id)
-        standing = await thread.make_room(row, reports, reserve, cut_behind(turn, reserve))
-        ids = standing.open.token_ids + _unslept(turn, standing.open.start)
-        state = await thread.wake(row, standing, (*ids, *prefix))
+        standing, ids, state = await _awake(thread, row, reports, turn, prefix, reserve)
         speech = Speech(thread.parts, state, ask.max_tokens, ask.sampling, ask.stop)
         held = ""
         async with aclosing(speech.deltas()) as deltas:
@@ -91,6 +90,29 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
         node_id=done.id,
         sleeps=tuple(reports),
     )
+
+
+async def _awake(
+    thread: LiveThread,
+    row: Thread,
+    reports: list[SleepReport],
+    turn: Turn,
+    prefix: Sequence[int],
+    reserve: int,
+) -> tuple[Standing, tuple[int, ...], WakeState]:
+    """Return where the thread stands, the ids it has lived since, and a state that has read them.
+
+    The state has read the prefix of a reply too, and `reserve` tokens are free behind the turn.
+    """
+    while True:
+        standing = await thread.make_room(row, reports, reserve, cut_behind(turn, reserve))
+        ids = standing.open.token_ids + _unslept(turn, standing.open.start)
+        try:
+            return standing, ids, await thread.wake(row, standing, (*ids, *prefix))
+        except SnapshotNotFound:
+            # a sleep beside the turn may have moved the head, and gc dropped the one before
+            if await thread.parts.log.head(row.agent, row.branch) == standing.head:
+                raise
 
 
 async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[SleepReport, ...]:

@@ -217,3 +217,38 @@ async def test_wake_is_told_after_all_was_read(home: Home) -> None:
         await (await memory.agent("ana")).say("pet?")
     [(n_tokens, n_before)] = told
     assert n_tokens == n_before
+
+
+async def test_head_that_is_slept_on_and_dropped_before_a_turn_woke_does_not_end_it(
+    home: Home,
+) -> None:
+    log, snapshots, gate = home.log, home.snapshots, Gate()
+    async with home.memory(policy=Never()) as memory:
+        ana = await memory.agent("ana")
+        await ana.say("pet=rex")
+        await ana.sleep()
+        await ana.say("car=red")
+    saying: asyncio.Task[Reply] | None = None
+    n_looks = 0
+
+    async def move(name: str, when: str) -> None:
+        nonlocal n_looks
+        if asyncio.current_task() is saying and (name, when) == ("open_episode", "after"):
+            n_looks += 1
+            if n_looks == 2:  # the turn is staged and is about to wake
+                gate.open()
+                await sleeping
+                async with home.memory() as elsewhere:
+                    await elsewhere.gc(keep_last=0, keep_within=None)
+
+    home.log, home.snapshots = Hooked(log, move), Hooked(snapshots, gate)
+    async with home.memory(policy=Never()) as memory:
+        ana = await memory.agent("ana")
+        sleeping = asyncio.create_task(ana.sleep())
+        await until(lambda: gate.n_reached == 1)
+        saying = asyncio.create_task(ana.say("pet?"))
+        assert (await saying).text == "rex"
+        assert n_looks == 3
+    assert len(snapshots.data) == 1
+    home.log, home.snapshots = log, snapshots
+    await home.check("ana")

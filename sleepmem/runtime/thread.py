@@ -183,9 +183,12 @@ class LiveThread:
         return result
 
     async def sleep_and_swap(self, row: Thread, wish: Wish) -> Attempt:
-        """Sleep beside turns, then wake on the new fast weights between two of them."""
+        """Sleep beside turns, then wake on the new fast weights between two of them.
+
+        A turn under way is not waited for, its reader may be slow: the next one wakes by itself.
+        """
         result = await self.sleep(row, wish)
-        if result.slept and self._awake_to > wish.stop:
+        if result.slept and self._awake_to > wish.stop and not self._calls.locked():
             try:
                 await self._swap()
             except SleepmemError:

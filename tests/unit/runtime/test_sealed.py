@@ -252,3 +252,20 @@ async def test_head_that_is_slept_on_and_dropped_before_a_turn_woke_does_not_end
     assert len(snapshots.data) == 1
     home.log, home.snapshots = log, snapshots
     await home.check("ana")
+
+
+async def test_reply_after_a_sleep_does_not_wait_for_the_reader_of_another(home: Home) -> None:
+    gate = Gate()
+    home.snapshots = Hooked(home.snapshots, gate)
+    async with home.memory(policy=TokenBudget(0.25)) as memory:
+        ana = await memory.agent("ana")
+        saying = asyncio.create_task(ana.say("pet=rex " + "x" * 60))
+        await until(lambda: gate.n_reached == 1)
+        stream = ana.stream("tell me more")
+        await anext(stream)
+        gate.open()
+        assert (await saying).slept
+        await stream.aclose()
+        assert (await ana.say("pet?")).text == "rex"
+    home.snapshots = home.snapshots._inner
+    await home.check("ana")

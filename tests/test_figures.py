@@ -25,7 +25,12 @@ from sleepmem.train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 FOLDER = checkpoint_folder("sleepmem/tiny-2")
-MISSED: set[str] = set()  # goals that the shipped model does not reach, as its card says
+MISSED = {
+    "memory.single.ours",
+    "memory.abstain.ours",
+    "memory.two_hop.gain_over_ours_passes1",
+    "memory.three_hop.gain_over_ours_passes1",
+}  # goals that the shipped model does not reach, as its card says
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sleepmem.train.dialogues.wordings import Sides, sides
+from sleepmem.train.dialogues.wordings import TABLES, Sides, sides
 
 
 class Relation(NamedTuple):
@@ -322,3 +322,8 @@ DEEDS = (
 )
 
 EVERY = (*OF_PEOPLE, *OF_PROJECTS, *OF_TOOLS, *LISTS, *DEEDS)
+# of wordings: those that fit any relation, then those of each
+EVERY_TABLE = (
+    *TABLES,
+    *(table for relation in EVERY for table in (relation.tell, relation.ask) if table),
+)

@@ -41,7 +41,6 @@ def names() -> Iterator[str]:
 
 
 def _of_facts() -> Iterator[str]:
-    own = [side for relation in relations.EVERY for side in (relation.tell, relation.ask) if side]
-    for sides in (*wordings.TABLES, *own):
+    for sides in relations.EVERY_TABLE:
         for split in Split:
             yield from sides[split]

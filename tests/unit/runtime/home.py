@@ -43,6 +43,21 @@ class Hooked:
             await self.hook(name, when)
 
 
+class Gate:
+    """Holds each call of one method of a store until it is opened."""
+
+    def __init__(self, method: str = "put") -> None:
+        self.method, self.n_reached, self._opened = method, 0, asyncio.Event()
+
+    async def __call__(self, method: str, when: str) -> None:
+        if (method, when) == (self.method, "before"):
+            self.n_reached += 1
+            await self._opened.wait()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
 @dataclass
 class Home:
     """Everything that outlives a process."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from home import Home, Hooked, until
+from home import Gate, Home, Hooked, until
 
 from sleepmem.errors import LeaseLost, NotOpen
 from sleepmem.policy import TokenBudget
@@ -15,29 +15,20 @@ from sleepmem.runtime.agent import Agent
 from sleepmem.types import Message, Outcome, Role, SleepReport, ToolCall
 
 
-class Gate:
-    """Holds a sleep where its snapshot is computed and not stored yet."""
-
-    def __init__(self, home: Home) -> None:
-        self.is_reached, self._opened = False, asyncio.Event()
-        home.snapshots = Hooked(home.snapshots, self._hold)
-
-    async def _hold(self, method: str, when: str) -> None:
-        if (method, when) == ("put", "before"):
-            self.is_reached = True
-            await self._opened.wait()
-
-    def open(self) -> None:
-        self._opened.set()
+def gated(home: Home, agent: Agent) -> Gate:
+    """Hold sleeps where their snapshot is computed and not stored yet."""
+    gate = Gate()
+    home.snapshots = Hooked(home.snapshots, gate)
+    object.__setattr__(agent._parts, "snapshots", home.snapshots)
+    return gate
 
 
 @asynccontextmanager
 async def asleep(home: Home, agent: Agent) -> AsyncIterator[tuple[Gate, asyncio.Task[SleepReport]]]:
     """Sleep in a task that stands at the gate, and let it end."""
-    gate = Gate(home)
-    object.__setattr__(agent._parts, "snapshots", home.snapshots)
+    gate = gated(home, agent)
     task = asyncio.create_task(agent.sleep())
-    await until(lambda: gate.is_reached or task.done())
+    await until(lambda: gate.n_reached > 0 or task.done())
     try:
         yield gate, task
     finally:
@@ -147,11 +138,10 @@ async def test_a_tool_call_that_comes_during_a_wish_is_not_slept_on(home: Home) 
     async with home.memory(policy=TokenBudget(0.5)) as memory:
         ana = await memory.agent("ana")
         await ana.say("pet=rex " + "x" * 60)
-        gate = Gate(home)
-        object.__setattr__(ana._parts, "snapshots", home.snapshots)
+        gate = gated(home, ana)
         asking = asyncio.create_task(ana.observe([Message(role=Role.USER, content="z" * 40)]))
-        await until(lambda: gate.is_reached or asking.done())
-        assert gate.is_reached
+        await until(lambda: gate.n_reached or asking.done())
+        assert gate.n_reached
         await ana.observe([Message(role=Role.USER, content="find it"), call])
         gate.open()
         [report] = await asking

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from home import Home, Hooked, Never, until
+from home import Gate, Home, Hooked, Never, until
 
 from sleepmem.errors import LeaseLost
 from sleepmem.events import Event, SleepFinished, SleepStarted, Woken
@@ -14,21 +14,6 @@ from sleepmem.policy import Idle, TaskBoundary, TokenBudget
 from sleepmem.testing import FakeSleepLM
 from sleepmem.testing.fake_model import FakeWakeState
 from sleepmem.types import Message, Outcome, Reply, Role, SleepReason
-
-
-class Gate:
-    """Holds each call of one method of a store until it is opened."""
-
-    def __init__(self, method: str = "put") -> None:
-        self.method, self.n_reached, self._opened = method, 0, asyncio.Event()
-
-    async def __call__(self, method: str, when: str) -> None:
-        if (method, when) == (self.method, "before"):
-            self.n_reached += 1
-            await self._opened.wait()
-
-    def open(self) -> None:
-        self._opened.set()
 
 
 async def settled() -> None:

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from killed_life import Death, Mortal
+from killed_life import Death, Mortal, mortal
 
 from sleepmem import SleepMemory
 from sleepmem.store import SnapshotFiles, SnapshotRows, SqlEpisodeLog, open_log
@@ -26,18 +26,9 @@ def collect(folder: Path, is_rows: bool, point: str, n: int, there: Connection) 
     """Collect all that may be collected, and say so if nobody killed it."""
     death = Death(point, n)
     for name in ("unlink", "fsync"):
-        setattr(os, name, _mortal(getattr(os, name), name, death))
+        setattr(os, name, mortal(getattr(os, name), name, death))
     asyncio.run(_collect(folder, is_rows, death))
     there.send(None)
-
-
-def _mortal(function: Any, name: str, death: Death) -> Any:
-    def call(*args: Any, **options: Any) -> Any:
-        death.passes(f"before {name}")
-        function(*args, **options)
-        death.passes(f"after {name}")
-
-    return call
 
 
 async def _collect(folder: Path, is_rows: bool, death: Death) -> None:

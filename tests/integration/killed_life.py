@@ -80,14 +80,14 @@ def live(folder: Path, point: str, n: int, acknowledged: Connection) -> None:
     """Tell an agent everything, each reply acknowledged as soon as it is there, and sleep."""
     death = Death(point, n)
     for name in ("fsync", "rename"):
-        setattr(os, name, _mortal(getattr(os, name), name, death))
+        setattr(os, name, mortal(getattr(os, name), name, death))
     asyncio.run(_live(folder, death, acknowledged))
 
 
-def _mortal(function: Any, name: str, death: Death) -> Any:
-    def call(*args: Any) -> Any:
+def mortal(function: Any, name: str, death: Death) -> Any:
+    def call(*args: Any, **options: Any) -> Any:
         death.passes(f"before {name}")
-        function(*args)
+        function(*args, **options)
         death.passes(f"after {name}")
 
     return call

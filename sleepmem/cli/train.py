@@ -53,6 +53,8 @@ def _setting(
 @click.command()
 @click.argument("task")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--branch", type=click.Path(path_type=Path), metavar="RUN",
+              help="Go on from where another run stands, with these settings.")  # fmt: skip
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, callback=_options,
               help="A size of the task, such as nodes=16; may be given often.")  # fmt: skip
 @_setting(click.IntRange(1), "--steps", default=4000)
@@ -82,6 +84,8 @@ def _setting(
 @_setting(click.IntRange(8), "--hidden-size", default=128)
 @_setting(click.IntRange(8), "--intermediate-size", default=256)
 @_setting(click.IntRange(1), "--attention-heads", "n_attention_heads", default=4)
+@_setting(click.IntRange(0), "--attention-conv", default=0,
+          help="Tokens of the short convolution before attention; 0 is none.")  # fmt: skip
 @_setting(click.IntRange(1), "--heads", "n_heads", default=2, help="Of each recurrent layer.")
 @_setting(click.IntRange(1), "--d-k", default=64, help="Key size of such a head.")
 @_setting(click.IntRange(1), "--d-v", default=64, help="Value size of such a head.")
@@ -102,7 +106,7 @@ def _setting(
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16.")
 @common
 @pass_terminal
-def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
+def train(terminal: Terminal, /, out: Path, branch: Path | None, **given: Any) -> None:
     """Train TASK into --out/checkpoint; the same command again resumes it.
 
     A run is saved every minute. One that was cut short and resumed ends with the same weights as
@@ -121,7 +125,7 @@ def train(terminal: Terminal, /, out: Path, **given: Any) -> None:
     from sleepmem.train.run import CHECKPOINT, run
 
     with _report(settings.steps) as report:
-        accuracy = run(settings, out, report)
+        accuracy = run(settings, out, report, branch=branch)
     for name, value in accuracy.items():
         terminal.write(f"{name:<10} {value:.3f}")
     document = {"task": settings.task, "checkpoint": str(out / CHECKPOINT), "held_out": accuracy}

@@ -42,11 +42,13 @@ MAX_COUNTS = {
     "intermediate_size": 1 << 17,
     "window": 1 << 20,
     "num_attention_heads": 1 << 10,
+    "attention_conv_kernel_dim": 1 << 8,
     "linear_num_heads": 1 << 10,
     "linear_key_head_dim": 1 << 12,
     "linear_value_head_dim": 1 << 12,
     "linear_conv_kernel_dim": 1 << 8,
 }
+MAY_BE_ZERO = {"attention_conv_kernel_dim"}  # of the counts
 MAX_REALS = {"rope_theta": 1e12, "rms_norm_eps": 1.0}
 MAX_FAST_WEIGHTS = 1 << 30  # bytes per agent; snapshot files are not larger
 DTYPES = {"F32", "F16", "BF16"}  # on disk; in memory it is float32
@@ -136,7 +138,8 @@ def _read_config(path: Path) -> SleepConfig:
 
 def _is_sane(name: str, value: Any) -> bool:
     if name in MAX_COUNTS:
-        return type(value) is int and 1 <= value <= MAX_COUNTS[name]
+        least = 0 if name in MAY_BE_ZERO else 1
+        return type(value) is int and least <= value <= MAX_COUNTS[name]
     if name in MAX_REALS:
         return type(value) in (int, float) and 0 < value <= MAX_REALS[name]  # never true of NaN
     if name == "layer_types":

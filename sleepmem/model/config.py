@@ -17,6 +17,7 @@ class SleepConfig(PreTrainedConfig):
         layer_types: mixer of each layer, `full_attention` or `linear_attention`.
         window: the most tokens that one pass, and so the KV cache, may span.
         initializer_range: standard deviation of fresh embeddings.
+        attention_conv_kernel_dim: tokens of the short convolution before attention; 0 is none.
         linear_gain: of fresh linear layers: their standard deviation times the root of their
             inputs; 1 keeps the variance.
         linear_*: the recurrent layers; their state is (heads, key_head_dim, value_head_dim).
@@ -32,6 +33,7 @@ class SleepConfig(PreTrainedConfig):
         layer_types: list[str] | None = None,
         window: int = 512,
         num_attention_heads: int = 4,
+        attention_conv_kernel_dim: int = 0,
         linear_num_heads: int = 2,
         linear_key_head_dim: int = 64,
         linear_value_head_dim: int = 64,
@@ -51,6 +53,7 @@ class SleepConfig(PreTrainedConfig):
         self.window = window
         self.max_position_embeddings = window
         self.num_attention_heads = num_attention_heads
+        self.attention_conv_kernel_dim = attention_conv_kernel_dim
         self.linear_num_heads = linear_num_heads
         self.linear_key_head_dim = linear_key_head_dim
         self.linear_value_head_dim = linear_value_head_dim
@@ -69,6 +72,7 @@ SHAPE_FIELDS = (
     "layer_types",
     "window",
     "num_attention_heads",
+    "attention_conv_kernel_dim",
     "linear_num_heads",
     "linear_key_head_dim",
     "linear_value_head_dim",

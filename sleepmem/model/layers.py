@@ -24,12 +24,14 @@ SHORTEST, LONGEST = 100.0, 100_000.0  # tokens after which a fresh layer has for
 class KeyValues(NamedTuple):
     """The KV cache of one attention layer: (batch, heads, tokens, d_head) each.
 
-    `mask` (batch, tokens) is false at padding; None means no padding.
+    `mask` (batch, tokens) is false at padding; None means no padding. `tail`
+    (batch, kernel - 1, hidden) feeds the short convolution; None if the layer has none.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor | None
+    tail: Tensor | None = None
 
 
 class Recurrence(NamedTuple):
@@ -65,13 +67,45 @@ def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
+def convolve(
+    x: Tensor, taps: Tensor, tail: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Mix each channel of x (B, T, C) over its last tokens; return the tail for the next call.
+
+    Args:
+        taps: (C, 1, kernel), the last one for the token itself.
+        tail: the kernel - 1 tokens before; None is the start of a window, zeros.
+    """
+    kernel = taps.shape[-1]
+    if mask is not None:
+        x = x * mask[..., None]
+    if tail is None:
+        tail = x.new_zeros(x.shape[0], kernel - 1, x.shape[-1])
+    n_tokens = x.shape[1]
+    x = torch.cat([tail, x], dim=1)
+    each = taps.to(x.dtype).squeeze(1).unbind(-1)
+    # shifted products: the backward of a grouped convolution is several times slower on CPU
+    y = reduce(torch.add, (x[:, i : i + n_tokens] * tap for i, tap in enumerate(each)))
+    return y, x[:, n_tokens:]
+
+
 class WindowAttention(nn.Module):
-    """Causal softmax attention over the current window."""
+    """Causal softmax attention over the current window.
+
+    With a short convolution each token is read together with those just before it, so that the
+    pieces of a name are one thing to attend to.
+
+    Source: the convolution is the Canon layer (A) of Physics of Language Models, part 4.1.
+    """
 
     def __init__(self, config: SleepConfig) -> None:
         super().__init__()
         self.n_heads = config.num_attention_heads
         self.theta = config.rope_theta
+        self.conv: nn.Parameter | None = None
+        if config.attention_conv_kernel_dim:
+            shape = config.hidden_size, 1, config.attention_conv_kernel_dim
+            self.conv = nn.Parameter(torch.zeros(shape))
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
@@ -79,6 +113,7 @@ class WindowAttention(nn.Module):
         self, x: Tensor, cache: KeyValues | None, mask: Tensor | None
     ) -> tuple[Tensor, KeyValues]:
         n_batch, n_tokens, _ = x.shape
+        x, tail = self.mix(x, cache, mask)
         q, k, v = self.qkv(x).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         n_past = cache.keys.shape[2] if cache else 0
         positions = torch.arange(n_past, n_past + n_tokens, device=x.device)[None]
@@ -89,7 +124,16 @@ class WindowAttention(nn.Module):
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=_visible(n_past, n_tokens, mask, x.device)
         )
-        return self.out(y.transpose(1, 2).reshape(x.shape)), KeyValues(k, v, mask)
+        return self.out(y.transpose(1, 2).reshape(x.shape)), KeyValues(k, v, mask, tail)
+
+    def mix(
+        self, x: Tensor, cache: KeyValues | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add to each token those just before it; return the tail for the next call."""
+        if self.conv is None:
+            return x, None
+        before, tail = convolve(x, self.conv, cache.tail if cache else None, mask)
+        return x + before, tail
 
 
 def _joined(
@@ -171,9 +215,13 @@ class GatedDeltaNet(nn.Module):
         self, x: Tensor, state: Recurrence, mask: Tensor | None
     ) -> tuple[Tensor, Recurrence]:
         n_batch, n_tokens, _ = x.shape
-        mixed, tail = self._convolve(self.qkv(x), state.tail, mask)
-        q, k, v = mixed.float().split(
-            [self.n_heads * self.d_k, self.n_heads * self.d_k, self.n_heads * self.d_v], dim=-1
+        mixed, tail = convolve(self.qkv(x), self.conv, state.tail, mask)
+        q, k, v = (
+            F.silu(mixed)
+            .float()
+            .split(
+                [self.n_heads * self.d_k, self.n_heads * self.d_k, self.n_heads * self.d_v], dim=-1
+            )
         )
         q = F.normalize(q.view(n_batch, n_tokens, self.n_heads, self.d_k), dim=-1)
         k = F.normalize(k.view(n_batch, n_tokens, self.n_heads, self.d_k), dim=-1)
@@ -192,21 +240,6 @@ class GatedDeltaNet(nn.Module):
                 o, weights = rule(q, k, v, g, beta, state.weights)
         o = self.norm(o.to(x.dtype)).reshape(n_batch, n_tokens, -1)
         return self.out(o * F.silu(self.output_gate(x))), Recurrence(weights, tail)
-
-    def _convolve(
-        self, x: Tensor, tail: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Mix each channel over the last `kernel` tokens; return the tail for the next call."""
-        if mask is not None:
-            x = x * mask[..., None]
-        if tail is None:
-            tail = x.new_zeros(x.shape[0], self.kernel - 1, self.channels)
-        n_tokens = x.shape[1]
-        x = torch.cat([tail, x], dim=1)
-        taps = self.conv.to(x.dtype).squeeze(1).unbind(-1)
-        # shifted products: the backward of a grouped convolution is several times slower on CPU
-        y = reduce(torch.add, (x[:, i : i + n_tokens] * tap for i, tap in enumerate(taps)))
-        return F.silu(y), x[:, n_tokens:]
 
 
 class SwiGLU(nn.Module):

@@ -152,7 +152,7 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -172,20 +172,18 @@ class SleepForCausalLM(SleepPreTrainedModel, GenerationMixin):
             assert input_ids is not None
             h = self.embed(input_ids)
         states = self.model.window_start(self.model.blank(h.shape[0]))
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        if past_key_values is not None:
-            states = read_cache(past_key_values, states)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
+        if cache is not None:
+            states = read_cache(cache, states)
         mask = None
         if attention_mask is not None and not bool(attention_mask.all()):
             mask = attention_mask[:, -h.shape[1] :].bool()
         h, states = self.model(h, states, mask)
-        if use_cache and past_key_values is not None:
-            write_cache(past_key_values, states)
+        if use_cache and cache is not None:
+            write_cache(cache, states)
         logits = self.logits(h[:, -logits_to_keep:] if logits_to_keep else h)
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None
-        )
+        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=cache if use_cache else None)

@@ -57,6 +57,7 @@ def _attend(
 ) -> tuple[Tensor, list[LayerState]]:
     n_states = len(caches)
     n_past = [cache.keys.shape[2] if cache else 0 for cache in caches]
+    x, tails = _mixed(mixer, x, caches)
     q, k, v = mixer.qkv(x).view(n_states, 1, 3, mixer.n_heads, -1).permute(2, 0, 3, 1, 4)
     positions = torch.tensor(n_past)[:, None]
     q, k = rotate(q, positions, mixer.theta), rotate(k, positions, mixer.theta)
@@ -70,9 +71,24 @@ def _attend(
         else:  # of this state alone, so that it does not keep the batch alive
             keys, values = keys.clone(), values.clone()
         rows.append(F.scaled_dot_product_attention(q[n : n + 1], keys, values))
-        after.append(KeyValues(keys, values, None))
+        after.append(KeyValues(keys, values, None, tails[n]))
     y = torch.cat(rows)
     return mixer.out(y.transpose(1, 2).reshape(x.shape)), after
+
+
+def _mixed(
+    mixer: WindowAttention, x: Tensor, caches: Sequence[KeyValues | None]
+) -> tuple[Tensor, Sequence[Tensor | None]]:
+    """Apply the short convolution of an attention layer; return each state's tail, if any."""
+    if mixer.conv is None:
+        return x, [None] * len(caches)
+    rows, tails = [], []
+    for row, cache in zip(x.split(1), caches, strict=True):
+        mixed, tail = mixer.mix(row, cache, None)
+        assert tail is not None
+        rows.append(mixed)
+        tails.append(tail.clone())  # of this state alone
+    return torch.cat(rows), tails
 
 
 def _remember(

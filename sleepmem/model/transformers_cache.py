@@ -17,7 +17,8 @@ def read_cache(cache: Any, start: Sequence[Any]) -> list[Any]:
                 tail = layer.conv_states[0].transpose(1, 2)
                 state = Recurrence(layer.recurrent_states[0], tail)
         elif layer.is_initialized and layer.keys.numel():
-            state = KeyValues(layer.keys, layer.values, getattr(layer, "padding", None))
+            kept = (getattr(layer, name, None) for name in ("padding", "tail"))
+            state = KeyValues(layer.keys, layer.values, *kept)
         states.append(state)
     return states
 
@@ -36,4 +37,4 @@ def write_cache(cache: Any, states: Sequence[Any]) -> None:
         else:
             if not layer.is_initialized:
                 layer.lazy_initialization(state.keys, state.values)
-            layer.keys, layer.values, layer.padding = state
+            layer.keys, layer.values, layer.padding, layer.tail = state

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Progress:
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     held_out: dict[str, float] = field(default_factory=dict)  # accuracy at the end
+    branched: dict[str, Any] = field(default_factory=dict)  # step, and what was other before it
 
 
 def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
@@ -70,6 +72,7 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
             hidden_size=settings.hidden_size,
             intermediate_size=settings.intermediate_size,
             num_attention_heads=settings.n_attention_heads,
+            attention_conv_kernel_dim=settings.attention_conv,
             linear_num_heads=settings.n_heads,
             linear_key_head_dim=settings.d_k,
             linear_value_head_dim=settings.d_v,

@@ -21,7 +21,7 @@ from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.loop import Progress, build_model, train
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
-from sleepmem.train.runs import claimed, load_run, save_run
+from sleepmem.train.runs import RECORD, branch_run, claimed, load_run, save_run
 from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks import TalkTask, Task, find_task
 from sleepmem.train.tokenizer import save_tokenizer
@@ -34,18 +34,21 @@ CHECKPOINT = "checkpoint"
 Report = Callable[[Progress, float], None]
 
 
-def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, float]:
+def run(
+    settings: TrainSettings, folder: Path, report: Report, *, branch: Path | None = None
+) -> dict[str, float]:
     """Train to the last step and write `folder/checkpoint`; resume if the folder holds a run.
 
     Args:
         report: called after each step with the progress and the loss.
+        branch: folder of a run that this one goes on from, with settings of its own.
 
     Returns:
         Held-out accuracy by number of passes, and with blank fast weights.
 
     Raises:
         ConfigError: no such task or device, a window or model that does not fit the task, or the
-            folder holds another run, or is being trained into.
+            folder holds another run, or is being trained into; `branch` holds none that fits.
         TrainingDiverged: a loss or gradient was not finite.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
@@ -55,15 +58,24 @@ def run(settings: TrainSettings, folder: Path, report: Report) -> dict[str, floa
     _check_livable(settings, task)
     lm = build_model(settings, task)
     with claimed(folder):
-        return _run(settings, task, lm, folder, report)
+        return _run(settings, task, lm, folder, report, branch)
 
 
 def _run(
-    settings: TrainSettings, task: Task, lm: SleepForCausalLM, folder: Path, report: Report
+    settings: TrainSettings,
+    task: Task,
+    lm: SleepForCausalLM,
+    folder: Path,
+    report: Report,
+    branch: Path | None,
 ) -> dict[str, float]:
     optimizers = build_optimizers(settings, lm)
-    progress = load_run(folder, settings, lm, optimizers)
-    if not progress.step:  # a folder that cannot be written fails before the work, not after
+    is_new = not (folder / RECORD).exists()
+    if branch and is_new:
+        progress = branch_run(branch, settings, lm, optimizers)
+    else:
+        progress = load_run(folder, settings, lm, optimizers)
+    if is_new:  # a folder that cannot be written fails before the work, not after
         save_run(folder, settings, lm, optimizers, progress)
     saved_at = monotonic()
 

@@ -97,18 +97,9 @@ def load_run(
     """
     if not (folder / RECORD).exists():
         return Progress()
-    try:
-        if not _is_whole(folder) and _temporary(folder, RECORD).exists():
-            _rename(folder)
-        if not _is_whole(folder):
-            raise ValueError("its last save was cut short")
-        found, progress, _ = _parsed(folder)
-        weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
-    except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as problem:
-        raise _not_resumable(folder, problem) from problem
+    found, progress = _restored(folder, lm, optimizers)
     if found.model_copy(update={"steps": settings.steps}) != settings:
-        names = (name for name in TrainSettings.model_fields if name != "steps")
-        different = [name for name in names if getattr(found, name) != getattr(settings, name)]
+        different = _different(found, settings)
         raise ConfigError(
             f"{folder} holds a run with other settings: {', '.join(different)}",
             hint="Give the same settings to resume it, or another --out to start anew.",
@@ -118,14 +109,57 @@ def load_run(
             f"{folder} holds a run of {progress.step} steps, more than {settings.steps}",
             hint="Give as many --steps or more, or another --out to start anew.",
         )
+    return progress
+
+
+def branch_run(
+    folder: Path,
+    settings: TrainSettings,
+    lm: SleepForCausalLM,
+    optimizers: Optimizers,
+) -> Progress:
+    """Fill model and optimiser from the last save of a run that goes on with other settings.
+
+    Returns:
+        Where that run stood, with what was other until then in `branched`.
+
+    Raises:
+        ConfigError: the folder holds no run, one of another model, or one that cannot be read.
+    """
+    read_record(folder)
+    found, progress = _restored(folder, lm, optimizers)
+    before = found.model_dump(mode="json")
+    other = {name: before[name] for name in _different(found, settings)}
+    progress.branched = {"step": progress.step, **other}
+    return progress
+
+
+def _different(found: TrainSettings, settings: TrainSettings) -> list[str]:
+    names = (name for name in TrainSettings.model_fields if name != "steps")
+    return [name for name in names if getattr(found, name) != getattr(settings, name)]
+
+
+def _restored(
+    folder: Path, lm: SleepForCausalLM, optimizers: Optimizers
+) -> tuple[TrainSettings, Progress]:
+    """Fill model and optimiser from the last save; return its settings and where it stood."""
     try:
+        if not _is_whole(folder) and _temporary(folder, RECORD).exists():
+            _rename(folder)
+        if not _is_whole(folder):
+            raise ValueError("its last save was cut short")
+        found, progress, _ = _parsed(folder)
+        weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
         if weights.keys() != _named_weights(lm).keys():
             raise ValueError(f"{MODEL} is of another model")
         lm.load_state_dict(weights, strict=False)  # a tied output layer is not in there
         optimizers.restore(tensors)
-    except (ValueError, KeyError, IndexError, RuntimeError) as problem:
+    except (
+        *(ValueError, KeyError, TypeError, IndexError, RuntimeError),
+        *(SafetensorError, FileNotFoundError),
+    ) as problem:
         raise _not_resumable(folder, problem) from problem
-    return progress
+    return found, progress
 
 
 def _not_resumable(folder: Path, problem: Exception) -> ConfigError:

@@ -54,6 +54,7 @@ class TrainSettings(Value):
             a run that was stopped before them goes on to more steps as if they had been asked for.
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
+        attention_conv: tokens of the short convolution before attention; 0 is none.
         tied: the output layer is the embedding.
         embedding_std, linear_gain: of fresh weights; see `SleepConfig`.
     """
@@ -83,6 +84,7 @@ class TrainSettings(Value):
     hidden_size: PositiveInt = 128
     intermediate_size: PositiveInt = 256
     n_attention_heads: PositiveInt = 4
+    attention_conv: int = Field(default=0, ge=0)
     n_heads: PositiveInt = 2
     d_k: PositiveInt = 64
     d_v: PositiveInt = 64

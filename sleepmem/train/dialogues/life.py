@@ -36,6 +36,7 @@ class Load(NamedTuple):
         n_people: of whom they are said at first; more come when all is said of them.
         sentences: share of whole sentences instead of shorthand ("Maria dog Rex").
         in_pieces: share of names and values that are a single token, for a start.
+        of_self, of_relatives: see `World`.
         chatter: small talk for each statement.
         abstain: share of the questions whose answer was never told.
     """
@@ -47,6 +48,8 @@ class Load(NamedTuple):
     n_people: int = 8
     sentences: float = 1.0
     in_pieces: float = 0.0
+    of_self: float = 0.25
+    of_relatives: float = 0.15
     chatter: float = 0.15
     abstain: float = 0.15
 
@@ -108,7 +111,11 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
         pieces: see `World`.
     """
     among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
-    world = World(rng, split, [], among, load.sentences, pieces, load.in_pieces)
+    world = World(
+        *(rng, split, [], among, load.sentences, pieces, load.in_pieces),
+        of_self=load.of_self,
+        of_relatives=load.of_relatives,
+    )
     world.names = [world.entity("person") for _ in range(load.n_people)]
     while (n_left := load.n_statements - len(world.statements)) > 0:
         fitting = [PLOTS[kind] for kind in load.kinds if PLOTS[kind].most <= n_left]

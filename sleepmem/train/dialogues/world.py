@@ -24,9 +24,6 @@ from sleepmem.train.dialogues.speech import (
 )
 from sleepmem.train.dialogues.wordings import Sides
 
-OF_SELF = 0.25  # share of the facts that are about who speaks
-OF_RELATIVES = 0.15  # and about a relative who has no name: "my sister"
-
 
 class NothingLeft(ValueError):
     """All is said of somebody."""
@@ -71,6 +68,8 @@ class World:
         sentences: share of whole sentences; the rest is shorthand.
         pieces: what names and values are drawn from for a start, each a single token.
         in_pieces: share of names and values that are.
+        of_self: share of the facts that are about who speaks.
+        of_relatives: share of those about a relative who has no name ("my sister").
         statements, probes: so far, plot by plot.
         said: (subject, noun) of which something is known.
         named, unnamed: (subject, noun) of which a name is told, or must not be.
@@ -84,6 +83,8 @@ class World:
     sentences: float = 1.0
     pieces: Sequence[str] = ()
     in_pieces: float = 0.0
+    of_self: float = 0.25
+    of_relatives: float = 0.15
     statements: list[Statement] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     said: set[tuple[str, str]] = field(default_factory=set)
@@ -94,9 +95,9 @@ class World:
     def subject(self) -> Subject:
         """Draw who a fact is about."""
         kind = self.rng.random()
-        if kind < OF_SELF:
+        if kind < self.of_self:
             return SELF
-        if kind < OF_SELF + OF_RELATIVES and self.sentences:
+        if kind < self.of_self + self.of_relatives and self.sentences:
             relation = self.rng.choice(RELATIVES)
             if (SELF.name, relation.noun) not in self.named:
                 self.unnamed.add((SELF.name, relation.noun))  # who it is stays untold

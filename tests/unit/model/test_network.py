@@ -32,8 +32,8 @@ def test_two_chunks_with_a_cache_equal_one(make_lm, cut: int) -> None:
     lm, tokens = make_lm(), ids(23, n_batch=2)
     whole = lm(tokens).logits
     cache = DynamicCache(config=lm.config)
-    first = lm(tokens[:, :cut], past_key_values=cache, use_cache=True).logits
-    second = lm(tokens[:, cut:], past_key_values=cache, use_cache=True).logits
+    first = lm(tokens[:, :cut], cache=cache, use_cache=True).logits
+    second = lm(tokens[:, cut:], cache=cache, use_cache=True).logits
     assert cache.get_seq_length() == 23
     torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-4, atol=1e-4)
 
@@ -42,9 +42,9 @@ def test_two_chunks_with_a_cache_equal_one(make_lm, cut: int) -> None:
 def test_cache_is_made_when_it_is_asked_for(make_lm) -> None:
     lm, tokens = make_lm(), ids(9)
     first = lm(tokens[:, :8], use_cache=True)
-    second = lm(tokens[:, 8:], past_key_values=first.past_key_values, use_cache=True)
+    second = lm(tokens[:, 8:], cache=first.cache, use_cache=True)
     torch.testing.assert_close(second.logits, lm(tokens).logits[:, 8:], rtol=1e-4, atol=1e-4)
-    assert lm(tokens).past_key_values is None
+    assert lm(tokens).cache is None
 
 
 @torch.no_grad()
@@ -65,6 +65,26 @@ def test_left_padding_changes_nothing_for_real_tokens(make_lm) -> None:
     mask[:, :5] = 0
     logits = lm(padded, attention_mask=mask).logits[:, 5:]
     torch.testing.assert_close(logits, lm(tokens).logits, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_attention_reads_a_token_with_those_just_before_it(make_lm) -> None:
+    tokens, other = ids(12), ids(12)
+    other[0, 4] = (other[0, 4] + 1) % 61
+    for attention_conv in (0, 3):
+        mixer = make_lm("A", attention_conv=attention_conv).model.layers[0].mixer
+        x, y = (mixer.mix(make_lm("A").embed(t), None, None)[0] for t in (tokens, other))
+        changed = (x != y).any(-1)[0].nonzero().flatten().tolist()
+        assert changed == ([4, 5, 6] if attention_conv else [4])
+
+
+@torch.no_grad()
+def test_a_fresh_short_convolution_changes_nothing(make_lm) -> None:
+    torch.manual_seed(0)
+    with_one = sleepmem.model.SleepForCausalLM(make_lm("AG").config)
+    without = make_lm("AG", attention_conv=0)
+    without.load_state_dict(with_one.state_dict(), strict=False)
+    assert torch.equal(with_one(ids(20)).logits, without(ids(20)).logits)
 
 
 @torch.no_grad()

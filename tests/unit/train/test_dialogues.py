@@ -15,7 +15,7 @@ from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.life import Line, Load
 from sleepmem.train.dialogues.plots import KINDS
 from sleepmem.train.tasks import IGNORED, Batch, TalkTask, find_task
-from sleepmem.train.tasks.dialogues import STAGES, DialoguesTask
+from sleepmem.train.tasks.dialogues import ALIKE, STAGES, DialoguesTask, drawn_load
 from sleepmem.types import Role
 
 TASK = DialoguesTask()
@@ -113,6 +113,15 @@ def test_training_draws_fewer_statements_and_episodes_now_and_then() -> None:
     n_windows = {len(TASK.batch(Random(seed), 1, 6).windows) for seed in range(40)}
     assert min(n_windows) < STAGES[6].n_episodes
     assert max(n_windows) > STAGES[6].n_episodes
+
+
+@pytest.mark.parametrize("stage", range(len(STAGES)))
+def test_names_alone_tell_facts_apart_in_half_of_the_batches(stage: int) -> None:
+    loads = [drawn_load(Random(seed), stage)[0] for seed in range(200)]
+    named = [load for load in loads if load.of_self == 0.1]
+    assert 75 <= len(named) <= 125
+    assert all(load.n_relations <= 2 and {*load.kinds} <= {*ALIKE} for load in named)
+    assert all(load.kinds for load in loads)
 
 
 def openings(split: Split) -> tuple[str, ...]:

@@ -107,6 +107,38 @@ def test_a_run_that_was_cut_and_resumed_equals_an_unbroken_one(
     assert cut == whole
 
 
+def test_a_branch_goes_on_from_another_run_with_settings_of_its_own(tmp_path: Path) -> None:
+    shallow = settings(steps=6, shallow=100)
+    run(shallow, tmp_path / "shared", silent)
+    one = settings(steps=9, shallow=100, passes=(1,))
+    run(one, tmp_path / "one", silent, branch=tmp_path / "shared")
+    run(one, tmp_path / "fresh", silent)  # until then the passes that were offered made no odds
+    branch, fresh = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "fresh"))
+    assert branch.keys() == fresh.keys()
+    assert all(torch.equal(branch[name], fresh[name]) for name in branch)
+    progress = json.loads((tmp_path / "one/run.json").read_text())["progress"]
+    assert progress["step"] == 9
+    assert progress["branched"] == {"step": 6, "passes": [1, 2]}
+
+
+def test_a_branch_that_was_cut_is_resumed_and_not_begun_again(tmp_path: Path) -> None:
+    run(settings(steps=4), tmp_path / "shared", silent)
+    run(settings(steps=6), tmp_path / "branch", silent, branch=tmp_path / "shared")
+    run(settings(steps=8), tmp_path / "shared", silent)
+    run(settings(steps=7), tmp_path / "branch", silent, branch=tmp_path / "shared")
+    progress = json.loads((tmp_path / "branch/run.json").read_text())["progress"]
+    assert progress["step"] == 7
+    assert progress["branched"] == {"step": 4}
+
+
+def test_a_branch_of_another_model_or_of_nothing_is_refused(tmp_path: Path) -> None:
+    run(settings(steps=1), tmp_path / "shared", silent)
+    for name, how in (("shared", settings(hidden_size=24)), ("nowhere", settings())):
+        with pytest.raises(ConfigError, match=name):
+            run(how, tmp_path / "branch", silent, branch=tmp_path / name)
+        assert not (tmp_path / "branch/run.json").exists()
+
+
 def test_looking_at_the_held_out_does_not_change_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from sleepmem.train.dialogues import relations, wordings
 from sleepmem.train.dialogues.entities import PEOPLE, draw
-from sleepmem.train.dialogues.speech import SELF, Subject, answered, applied
+from sleepmem.train.dialogues.speech import SELF, Fact, Subject, answered, applied
 from sleepmem.train.dialogues.world import World
 
 KINDS = (
     *("single", "changed", "code", "two_hop", "three_hop", "several", "list", "order"),
-    *("preference", "interference", "repeated", "tool", "project", "abstain"),
+    *("preference", "interference", "repeated", "tool", "project", "abstain", "apart"),
 )  # of probes; answers are counted by the place in here
 
 
@@ -75,16 +75,29 @@ def preference(world: World) -> None:
 
 
 def two_hop(world: World) -> None:
-    """Somebody's boss, and where that boss lives; told in any order."""
-    _hops(world, "two_hop", 1)
+    """Somebody's boss, and where that boss lives; told in one message, in any order."""
+    chain, question = _chain(world, 1)
+    world.tell(*world.rng.sample(chain, len(chain)))
+    _ask_of(world, "two_hop", chain, question)
 
 
 def three_hop(world: World) -> None:
-    """Where the boss of somebody's sister lives."""
-    _hops(world, "three_hop", 2)
+    """Where the boss of somebody's sister lives; told in one message, in any order."""
+    chain, question = _chain(world, 2)
+    world.tell(*world.rng.sample(chain, len(chain)))
+    _ask_of(world, "three_hop", chain, question)
 
 
-def _hops(world: World, kind: str, n_relatives: int) -> None:
+def apart(world: World) -> None:
+    """Two or three hops, told one by one between other things, so often over several sleeps."""
+    chain, question = _chain(world, world.rng.choice((1, 1, 2)))
+    for fact in world.rng.sample(chain, len(chain)):
+        world.tell(fact)
+    _ask_of(world, "apart", chain, question)
+
+
+def _chain(world: World, n_relatives: int) -> tuple[list[Fact], Fact]:
+    """Draw facts of which each is about whom the one before names, and what follows from them."""
     chain = [world.fact(relations.PEOPLE)]
     for _ in range(n_relatives - 1):
         chain.append(world.fact(relations.PEOPLE, Subject(chain[-1].value)))
@@ -94,11 +107,12 @@ def _hops(world: World, kind: str, n_relatives: int) -> None:
     for link in chain:
         relative = relative.relative(link.relation)
         world.say_of(relative, last.relation)  # so that no other plot tells it of "my sister"
-    facts = [*chain, last]
-    for fact in world.rng.sample(facts, len(facts)):
-        world.tell(fact)
-    world.ask(kind, relative, last.relation, last.value)
-    world.ask("single", *world.rng.choice(facts))
+    return [*chain, last], last._replace(subject=relative)
+
+
+def _ask_of(world: World, kind: str, chain: list[Fact], question: Fact) -> None:
+    world.ask(kind, *question)
+    world.ask("single", *world.rng.choice(chain))
 
 
 def listed(world: World) -> None:
@@ -181,8 +195,9 @@ PLOTS = {
     "several": Plot(several, 1, 4),
     "interference": Plot(interference, 1, 4),
     "preference": Plot(preference, 2, 1),
-    "two_hop": Plot(two_hop, 2, 2),
-    "three_hop": Plot(three_hop, 1, 3),
+    "two_hop": Plot(two_hop, 2, 1),
+    "three_hop": Plot(three_hop, 1, 1),
+    "apart": Plot(apart, 1, 3),
     "list": Plot(listed, 1, 4),
     "order": Plot(order, 1, 3),
     "repeated": Plot(repeated, 1, 3),

@@ -122,6 +122,12 @@ def asked_short(subject: Subject, relation: Relation) -> str:
     return f"{subject.name or 'My'} {relation.noun}"
 
 
+def joined(sentences: Sequence[str]) -> str:
+    """Return one message of several sentences; one alone stays as it is."""
+    *first, last = sentences
+    return " ".join([*(s if s[-1] in ".!?" else f"{s}." for s in first), last])
+
+
 def answered(value: str) -> str:
     return f"{value}."
 

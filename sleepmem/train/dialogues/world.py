@@ -18,6 +18,7 @@ from sleepmem.train.dialogues.speech import (
     answered,
     asked,
     asked_short,
+    joined,
     shorthand,
     told,
     worded,
@@ -151,12 +152,14 @@ class World:
             if value not in (fact.value, fact.subject.name):
                 return fact._replace(value=value)
 
-    def tell(self, fact: Fact, *, is_change: bool = False) -> None:
-        """Tell a fact, in a whole sentence or in shorthand."""
-        text = told(self.rng, self.split, fact, is_change=is_change)
-        if self.rng.random() >= self.sentences:
-            text = shorthand(fact)
-        self.statements.append(Statement(text, self.n_plots, fact.subject.is_tool))
+    def tell(self, *facts: Fact, is_change: bool = False) -> None:
+        """Tell a fact, or several in one message, in whole sentences or in shorthand."""
+        texts = []
+        for fact in facts:
+            text = told(self.rng, self.split, fact, is_change=is_change)
+            texts.append(shorthand(fact) if self.rng.random() >= self.sentences else text)
+        text = joined(texts)
+        self.statements.append(Statement(text, self.n_plots, facts[0].subject.is_tool))
 
     def tell_as(self, wordings: Sides, fact: Fact) -> None:
         """Tell a fact in a wording out of a table."""

@@ -33,6 +33,10 @@ STAGES = (
 # they are left out of the keys, and then no gradient brings them back.
 NAMED = 0.5  # share of the batches in which the same few things are said of several people
 ALIKE = ("single", "code", "changed", "interference")  # kinds of memory in them
+# Who is whose boss can only be followed once names are known. Then a sleep of several passes may
+# learn to do it; it begins with little else to remember, and half of it in shorthand.
+CHAINED = 0.15  # share of the batches, in the stages of long lives, in which chains are told
+CHAINS = Load(4, 3, ("two_hop", "three_hop"), abstain=0.05)
 HELD_OUT = Load(16, 8)
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full
@@ -107,6 +111,8 @@ def drawn_load(rng: Random, stage: int) -> tuple[Load, int]:
     Small ones are more, so that all batches are of about equal work.
     """
     is_last = stage >= len(STAGES) - N_LONG
+    if is_last and rng.random() < CHAINED:
+        return _drawn_chains(rng)
     if stage and rng.random() < 0.15:  # what was learned earlier stays
         stage = rng.randrange(stage)
     load = STAGES[stage]
@@ -125,3 +131,15 @@ def drawn_load(rng: Random, stage: int) -> tuple[Load, int]:
         else:  # a few windows, full to the brim
             load = load._replace(n_episodes=-(-n_statements // 12), chatter=0.7)
     return load, times
+
+
+def _drawn_chains(rng: Random) -> tuple[Load, int]:
+    n_statements = rng.randint(1, CHAINS.n_statements)
+    load = CHAINS._replace(
+        n_statements=n_statements,
+        n_episodes=rng.randint(1, min(CHAINS.n_episodes, n_statements)),
+        n_relations=rng.choice((4, 12, CHAINS.n_relations)),
+        sentences=rng.choice((0.0, 0.5, 1.0, 1.0)),
+        in_pieces=rng.choice((0.0, 0.0, 0.5, 1.0)),
+    )
+    return load, 3

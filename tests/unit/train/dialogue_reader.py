@@ -21,6 +21,7 @@ SPOKEN = (*relations.OF_PEOPLE, *relations.OF_PROJECTS)
 PLAIN = (*SPOKEN, *relations.OF_TOOLS)
 SHORT = {split: ("{N} {R} {V}",) for split in Split}
 SHORT_ASK = {split: ("{N} {R}",) for split in Split}
+SENTENCES = re.compile(r"(?<=[.!?]) ")  # where one may end and the next begin
 OPEN, OR, CLOSE = "\x01", "\x02", "\x03"
 
 
@@ -186,14 +187,24 @@ def _small_talk() -> re.Pattern[str]:
     return re.compile("|".join(re.sub(r"\\{[WA]\\}", r"\\w+", text) for text in texts))
 
 
-def read_statement(line: Line, alone: Split | None = None) -> tuple[Key, str] | None:
-    """Return what a message tells, or nothing; see `_forms`."""
+def read_statements(line: Line, alone: Split | None = None) -> list[tuple[Key, str]]:
+    """Return what a message tells, one thing or several or nothing; see `_forms`."""
     if line.role is Role.ASSISTANT or _small_talk().fullmatch(line.text):
-        return None
+        return []
     is_printed = line.role is Role.TOOL
     forms = _printed(alone) if is_printed else _told(alone)
-    read = _read(line.text, forms, Split.TEST if is_printed else alone)
-    return read[:2] if read else None
+    side = Split.TEST if is_printed else alone
+    found, sentences = [], SENTENCES.split(line.text)
+    while sentences:
+        for n_taken in range(len(sentences), 0, -1):
+            read = _read(" ".join(sentences[:n_taken]), forms, side)
+            if read and not SENTENCES.search(f"{read[0][0]} {read[1]}"):
+                found.append((read[0], read[1].removesuffix(".")))  # of shorthand in a row
+                break
+        else:
+            n_taken = 1  # nothing is told in it
+        del sentences[:n_taken]
+    return found
 
 
 class Reader:
@@ -208,8 +219,8 @@ class Reader:
         self.alone = alone
         self.known: dict[Key, list[str]] = {}
         for line in lines:
-            if told := read_statement(line, alone):
-                self.known.setdefault(told[0], []).append(told[1].casefold())
+            for key, value in read_statements(line, alone):
+                self.known.setdefault(key, []).append(value.casefold())
 
     def answer(self, question: str) -> str:
         """Return the answer that follows from what was told, case folded."""

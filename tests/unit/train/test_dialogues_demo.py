@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from dialogue_reader import Reader, link_of, read_statement
+from dialogue_reader import Reader, link_of, read_statements
 
 from sleepmem.train.dialogues.demo import N_EPISODES, N_FACTS, Told, bare, draw_demo
 from sleepmem.train.dialogues.entities import Split, entities, list_names, side
@@ -84,9 +84,7 @@ def test_whatever_the_demo_says_is_never_drawn_in_training() -> None:
 def test_whom_the_demo_is_about_is_never_drawn_in_training() -> None:
     for seed in SEEDS:
         for told in draw_demo(seed):
-            statement = read_statement(Line(Role.USER, told.statement), Split.TEST)
-            assert statement
-            who = statement[0][0]
+            [((who, _), _)] = read_statements(Line(Role.USER, told.statement), Split.TEST)
             assert not who or link_of(who) or side(who) is Split.TEST
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from dialogue_reader import Reader, link_of, people, read_statement
+from dialogue_reader import Reader, link_of, people, read_statements
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,9 +201,28 @@ def test_no_two_plots_tell_of_the_same_thing(seed: int, split: Split) -> None:
     world, _ = drawn(seed, split, MIXED)
     plot_of: dict[tuple[str, str], int] = {}
     for statement in world.statements:
-        told = read_statement(Line(Role.TOOL if statement.by_tool else Role.USER, statement.text))
+        told = read_statements(Line(Role.TOOL if statement.by_tool else Role.USER, statement.text))
         assert told, statement
-        assert plot_of.setdefault(told[0], statement.plot) == statement.plot
+        for key, _ in told:
+            assert plot_of.setdefault(key, statement.plot) == statement.plot
+
+
+@pytest.mark.parametrize(("kind", "n_facts"), [("two_hop", 2), ("three_hop", 3)])
+@pytest.mark.parametrize("sentences", [0.0, 1.0])
+def test_a_chain_is_told_in_one_message_in_any_order(
+    kind: str, n_facts: int, sentences: float
+) -> None:
+    first = set()
+    for seed in range(40):
+        load = Load(1, 1, (kind,), sentences=sentences, abstain=0)
+        world, life = drawn(seed, Split.TRAIN, load)
+        [statement] = world.statements
+        told = read_statements(Line(Role.USER, statement.text))
+        assert len(told) == n_facts
+        names = {value.casefold() for _, value in told}
+        first.add(told[0][0][0] in names)  # whether it begins with what hangs on another
+        assert_answered(life)
+    assert first == {True, False}
 
 
 def test_the_asked_share_of_the_questions_was_never_told() -> None:

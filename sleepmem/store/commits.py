@@ -135,7 +135,11 @@ class GroupCommit(Generic[A, R]):
                 whole.rollback()
                 return [problem] if len(appends) == 1 else [None] * len(appends)
             with translated(self._name, commits=True):
-                whole.commit()
+                try:
+                    whole.commit()
+                except BaseException:
+                    connection.invalidate()  # it may still be in that transaction, locks and all
+                    raise
         return found
 
 

@@ -117,7 +117,12 @@ class Transactions:
                         _write.set((self, connection))  # for this task, which ends with it
                     found = await statements(connection, *args, **kwargs)
                     with translated(self._name, commits=writes):
-                        await connection.commit()
+                        try:
+                            await connection.commit()
+                        except BaseException:
+                            # it may still be in that transaction, locks and all
+                            await connection.invalidate()
+                            raise
                     return found
 
         if not self._is_open:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import killed_batch
 import pytest
 
 from sleepmem.bench.runtime import wal
@@ -128,7 +131,10 @@ async def test_a_commit_has_a_bound(log: SqlEpisodeLog, monkeypatch: pytest.Monk
     assert gate.sizes == [4, 4, 2]
 
 
-async def test_appends_to_one_agent_follow_each_other(any_log: SqlEpisodeLog) -> None:
+async def test_appends_to_one_agent_follow_each_other(
+    any_log: SqlEpisodeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("sleepmem.store.transactions._alone")  # none is run alone
     life = await Life.born(any_log)
     lives = [life, await life.on("other")] * 5
     turns = await together(lives)
@@ -290,3 +296,28 @@ async def test_two_logs_never_wait_for_each_other(postgres_url: str) -> None:
         assert [turn.start for turn in turns] == list(range(0, 30, 3))
     for log in logs:
         await log.aclose()
+
+
+@pytest.mark.parametrize("point", ["before its rows", "before its commit", "after its commit"])
+async def test_killed_in_a_shared_commit_it_keeps_what_was_acknowledged(
+    path: Path, point: str
+) -> None:
+    command = [sys.executable, killed_batch.__file__, f"sqlite:///{path}", point]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    acknowledged = said.decode().split()
+    assert len(acknowledged) == killed_batch.N_WRITERS * killed_batch.N_WHOLE
+    n_each = killed_batch.N_WHOLE + (point == "after its commit")
+
+    log = await open_log(f"sqlite:///{path}")
+    found = []
+    for n in range(killed_batch.N_WRITERS):
+        life = await Life.born(log, f"agent-{n}")
+        turns = (await log.open_episode(life.thread)).turns
+        assert [turn.seq for turn in turns] == list(range(1, n_each + 1))
+        assert all(len(turn.messages) == 2 for turn in turns)
+        found += [turn.id for turn in turns]
+        assert (await life.stage(done=True)).start == 6 * n_each
+    assert set(acknowledged) <= set(found)
+    await log.aclose()

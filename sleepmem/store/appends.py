@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select, tuple_, update
 
 from sleepmem.errors import AgentNotFound, Conflict, LeaseLost, SleepmemError
 from sleepmem.store import schema
+from sleepmem.store.inserts import insert_rows
 from sleepmem.store.rows import (
     AnyRow,
     closed_stop,
@@ -101,12 +102,11 @@ def insert_turns(connection: Connection, turns: Sequence[tuple[int, Turn]]) -> N
         }
         for owner, turn in turns
     ]
-    connection.execute(insert(schema.turn), rows)
+    insert_rows(connection, schema.turn, rows)
     messages = [
         row for owner, turn in turns for row in message_rows(owner, turn.seq, 0, turn.messages)
     ]
-    if messages:
-        connection.execute(insert(schema.message), messages)
+    insert_rows(connection, schema.message, messages)
 
 
 def _locked(connection: Connection, appends: Sequence[Append], waits: bool) -> list[int]:
@@ -241,7 +241,7 @@ def _finish(
         messages += message_rows(row.owner, row.seq, len(given.messages), [reply])
     if done:
         connection.execute(_DO, done)
-        connection.execute(insert(schema.message), messages)
+        insert_rows(connection, schema.message, messages)
     return found
 
 

@@ -115,8 +115,8 @@ class GroupCommit(Generic[A, R]):
                 await asyncio.sleep(0)
         finally:
             self._writer = None
-            for waiting in self._queue:  # the loop is being closed
-                waiting.result.cancel()
+            while self._queue:  # the loop is being closed
+                self._queue.popleft().result.cancel()
 
     def _commit(self, appends: Sequence[A]) -> Sequence[R | Exception | None]:
         """Run appends in one transaction; in the thread alone."""

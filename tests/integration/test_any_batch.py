@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepmem.errors import SleepmemError
@@ -137,37 +137,31 @@ def url(tmp_path: Path) -> str:
 
 
 def check(url: str, n_examples: int) -> None:
-    loop = asyncio.new_event_loop()
-    log = loop.run_until_complete(open_log(url))
     n_runs = 0
+    with asyncio.Runner() as runner:
+        log = runner.run(open_log(url))
 
-    @settings(
-        max_examples=n_examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    @given(script=batches)
-    def alike(script: list[Any]) -> None:
-        nonlocal n_runs
-        n_runs += 1
-        ours = loop.run_until_complete(lived(log, n_runs, at_once, script))
-        twin = loop.run_until_complete(lived(MemoryEpisodeLog(), n_runs, one_by_one, script))
-        assert ours == twin
+        @settings(max_examples=n_examples, deadline=None)
+        @given(script=batches)
+        def alike(script: list[Any]) -> None:
+            nonlocal n_runs
+            n_runs += 1
+            ours = runner.run(lived(log, n_runs, at_once, script))
+            assert ours == runner.run(lived(MemoryEpisodeLog(), n_runs, one_by_one, script))
 
-    try:
-        alike()
-    finally:
-        loop.run_until_complete(log.aclose())
-        loop.close()
+        try:
+            alike()
+        finally:
+            runner.run(log.aclose())
 
 
 def test_any_batch_is_told_as_one_by_one(url: str) -> None:
-    check(url, 25)
+    check(url, 15)
 
 
 @pytest.mark.postgres
 def test_any_batch_on_postgres_is_told_as_one_by_one(postgres_url: str) -> None:
-    check(postgres_url, 10)
+    check(postgres_url, 6)
 
 
 @pytest.mark.slow

@@ -34,14 +34,9 @@ def dies(call: Callable[..., Any], n: int, *, first: bool) -> Callable[..., Any]
 async def main(url: str, point: str) -> None:
     log = await open_log(url)
     lives = [await Life.born(log, f"agent-{n}") for n in range(N_WRITERS)]
-    commits = log._appends
-    if point == "before its rows":
-        commits._run = dies(commits._run, N_WHOLE + 1, first=True)
-    else:
-        dialect = commits._engine.dialect
-        dialect.do_commit = dies(  # type: ignore[method-assign]
-            dialect.do_commit, N_WHOLE + 1, first=point == "before its commit"
-        )
+    dialect = log._appends._engine.dialect
+    is_first = point == "before its commit"
+    dialect.do_commit = dies(dialect.do_commit, N_WHOLE + 1, first=is_first)  # type: ignore[method-assign]
 
     async def live(life: Life) -> None:
         while True:

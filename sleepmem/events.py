@@ -4,8 +4,8 @@
 
 Events are told in the event loop right after what they tell of; an event of a write is told once
 the write is durable. A call that is cancelled, or whose claim is lost, may leave its last events
-untold: what is true is in the log. A watcher is a plain function, called where everything else
-waits; one that raises is logged and stops nothing.
+untold, but for a head that it moved: what is true is in the log. A watcher is a plain function,
+called where everything else waits; one that raises is logged and stops nothing.
 """
 
 from __future__ import annotations

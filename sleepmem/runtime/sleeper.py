@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sleepmem import events
 from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
@@ -104,6 +106,8 @@ async def attempt(
     parts.tell(events.SleepFinished(**sleep.place, report=report))
     level = logging.WARNING if error else logging.INFO
     log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
+    if sleep.cancelled:
+        raise sleep.cancelled
     return Attempt(report, error, sleep.is_late)
 
 
@@ -122,6 +126,7 @@ class _Sleep:
         self.measures: Measures | None = None
         self.sleep_s = self.measure_s = 0.0
         self.problem: str | None = None
+        self.cancelled: asyncio.CancelledError | None = None  # while it was committed
 
     async def run(self) -> Outcome:
         """Return `slept` after the commit, or why there was none."""
@@ -143,7 +148,7 @@ class _Sleep:
             return Outcome.REJECTED
         data = await parts.engine.run(parts.lm.dump, child)
         self.snapshot = await parts.snapshots.put(thread.agent, data)
-        await store.commit_sleep(
+        commit = store.commit_sleep(
             thread,
             self.epoch,
             self.report(Outcome.SLEPT),
@@ -154,8 +159,21 @@ class _Sleep:
             now=parts.clock.now(),
             ensure_stored=partial(parts.ensure_stored, thread.agent, data),
         )
+        await self._to_the_end(commit)
         self._tell_moved(head)
         return Outcome.SLEPT
+
+    async def _to_the_end(self, commit: Coroutine[Any, Any, None]) -> None:
+        """Await a commit also if the caller is cancelled: what becomes true is told."""
+        task = asyncio.create_task(commit)
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as cancelled:
+                self.cancelled = cancelled
+        if self.cancelled and task.exception():
+            raise self.cancelled from task.exception()
+        task.result()
 
     @property
     def place(self) -> dict[str, str]:

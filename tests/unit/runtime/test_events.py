@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from home import Home
+from home import Home, Hooked, Interrupted, Never
 
 from sleepmem.events import Event, HeadMoved, SleepFinished, SleepStarted, TurnDone, Woken
 from sleepmem.types import Outcome
@@ -58,6 +60,32 @@ async def test_every_outcome_is_told_and_only_a_commit_moves_the_head(home: Home
     ]
     assert sum(isinstance(event, SleepStarted) for event in told) == 2
     assert sum(isinstance(event, HeadMoved) for event in told) == 1
+
+
+async def test_head_that_moved_is_told_also_to_whoever_cancels(home: Home) -> None:
+    """Cancelled at every await: what is in the log was told, and nothing else."""
+    inner, at, n_moved = home.log, 0, 0
+    told: list[Event] = []
+    home.log = Hooked(inner)
+    async with home.memory(passes=1, on_event=told.append, policy=Never()) as memory:
+        ana = await memory.agent("ana")
+        while True:
+            at += 1
+            await ana.say("pet=rex and more")
+            told.clear()
+            before = await inner.head("ana", "main")
+            is_whole = True
+            try:
+                await Interrupted(ana.sleep(force=True), at)
+            except asyncio.CancelledError:
+                is_whole = False
+            has_moved = await inner.head("ana", "main") != before
+            assert sum(isinstance(event, HeadMoved) for event in told) == has_moved
+            assert sum(isinstance(event, SleepFinished) for event in told) == has_moved
+            n_moved += has_moved and not is_whole
+            if is_whole:
+                break
+    assert n_moved, "it was never cancelled during a commit"
 
 
 async def test_a_turn_is_told_when_it_is_durable(home: Home) -> None:

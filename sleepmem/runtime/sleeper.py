@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from sleepmem import events
-from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
+from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError, StoreUnavailable
 from sleepmem.protocols import FastWeights
+from sleepmem.runtime.lost_answers import is_closed
 from sleepmem.runtime.measure import MAX_EARLIER, measure
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.types import (
@@ -143,7 +144,17 @@ class _Sleep:
             return Outcome.REJECTED
         data = await parts.engine.run(parts.lm.dump, child)
         self.snapshot = await parts.snapshots.put(thread.agent, data)
-        await store.commit_sleep(
+        try:
+            await self._commit(head, data)
+        except StoreUnavailable:
+            if not await is_closed(store, thread, self.epoch, self.episode):
+                raise
+        self._tell_moved(head)
+        return Outcome.SLEPT
+
+    async def _commit(self, head: Head, data: bytes) -> None:
+        parts, thread, wish = self.parts, self.thread, self.wish
+        await parts.log.commit_sleep(
             thread,
             self.epoch,
             self.report(Outcome.SLEPT),
@@ -154,8 +165,6 @@ class _Sleep:
             now=parts.clock.now(),
             ensure_stored=partial(parts.ensure_stored, thread.agent, data),
         )
-        self._tell_moved(head)
-        return Outcome.SLEPT
 
     @property
     def place(self) -> dict[str, str]:

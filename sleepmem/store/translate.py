@@ -41,6 +41,12 @@ def translated(database: str) -> Iterator[None]:
         ) from exc
     except DBAPIError as exc:
         problem = f"{database}: {_first_line(exc.orig)}"
+        if exc.connection_invalidated:
+            raise StoreUnavailable(
+                problem,
+                hint="The connection was lost, and with it the answer: look whether the change was "
+                "made before you try again.",
+            ) from exc
         if _is_for_now(exc):
             raise StoreUnavailable(
                 problem,
@@ -58,8 +64,6 @@ def translated(database: str) -> Iterator[None]:
 
 
 def _is_for_now(exc: DBAPIError) -> bool:
-    if exc.connection_invalidated:
-        return True
     code = getattr(exc.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _SQLITE_FOR_NOW

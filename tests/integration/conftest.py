@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from nursery import Nursery
 
@@ -12,17 +7,6 @@ from nursery import Nursery
 @pytest.fixture(scope="session")
 def nursery() -> Nursery:
     return Nursery("killed_life", "killed_gc", "sleepmem.model.checkpoint")
-
-
-@pytest.fixture
-def ram(tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder in memory where there is one: who kills a process needs no disk."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

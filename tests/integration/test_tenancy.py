@@ -45,12 +45,13 @@ class Watched:
 async def live(memory: SleepMemory, name: str) -> AsyncIterator[tuple[str, str | None]]:
     """Tell a canary, sleep and ask for it twice; yield each reply and each snapshot."""
     agent = await memory.agent(name)
-    for n, text in enumerate((f"My dog is called {CANARIES[name]}.", ASKED, ASKED)):
-        yield (await agent.say(text)).text, None
-        if n < 2:
-            report = await agent.sleep(passes=2)
-            assert report.snapshot
-            yield "", report.snapshot.digest
+    for text in (f"My dog is called {CANARIES[name]}.", ASKED):
+        for _ in range(2):  # the second time it may be awake still
+            yield (await agent.say(text)).text, None
+        report = await agent.sleep(passes=2)
+        assert report.snapshot
+        yield "", report.snapshot.digest
+    yield (await agent.say(ASKED)).text, None
 
 
 async def lived(lm: Any, *names: str) -> dict[str, list[tuple[str, str | None]]]:
@@ -61,7 +62,7 @@ async def lived(lm: Any, *names: str) -> dict[str, list[tuple[str, str | None]]]
         snapshots=MemorySnapshotStore(),
         max_tokens=16,
         min_tokens=4,
-        resident=2,
+        resident=3,
     ) as memory:
 
         async def one(name: str) -> list[tuple[str, str | None]]:
@@ -81,7 +82,7 @@ async def test_neighbours_change_no_bit_and_hear_no_canary(lm: SleepLM) -> None:
     for name, canary in CANARIES.items():
         assert (await lived(lm, name))[name] == together[name]
         said = " ".join(text for text, _ in together[name]).lower()
-        n_recalled += canary.lower() in " ".join(t for t, _ in together[name][2:]).lower()
+        n_recalled += canary.lower() in " ".join(t for t, _ in together[name][3:]).lower()
         for other, foreign in CANARIES.items():
             assert other == name or foreign.lower() not in said
     assert n_recalled > 1, "a model that recalls nothing would show no leak"

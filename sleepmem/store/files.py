@@ -1,9 +1,9 @@
 """Snapshots as files: `<data>/<agent>/<digest>`, immutable, named by the BLAKE3-256 of their bytes.
 
 A file is there whole or not at all: bytes go to a temporary name in the same folder, are flushed,
-renamed, and the folder is flushed. What a flush failed for is not flushed again: the kernel may
-have dropped it and would report success. It is thrown away, and the next try begins anew. So does a
-write whose temporary name is swept away.
+renamed, and the folder is flushed. After a flush that failed, what was made is thrown away and the
+next try makes it anew: the kernel may have dropped it, and would report success to a second flush.
+A write whose temporary name is swept away begins again.
 """
 
 from __future__ import annotations

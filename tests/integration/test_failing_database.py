@@ -1,9 +1,9 @@
-"""Every statement and every commit of a turn and a sleep fails once: it is told, and mended.
+"""Statements and commits of a turn and a sleep fail, each in a life of its own; all end the same.
 
 The failures come from where they come in earnest, below SQLAlchemy: as the codes of SQLite for a
 lock, a full disk and a broken one, and as a socket to Postgres that is shut down.
 
-The long form gives each place every failure:
+The long form fails at every place, not at every fifth:
 
     pytest -m slow tests/integration/test_failing_database.py
 """

@@ -2,7 +2,7 @@
 
 Between two changes a process only reads and computes, so dying there leaves what the change before
 left. The long form does not take that on trust: it kills at every call of a store, every token and
-every step of a sleep, and also on Postgres, in about ten minutes:
+every step of a sleep, with files, with rows and on Postgres:
 
     pytest -m slow tests/integration/test_killed.py
 """

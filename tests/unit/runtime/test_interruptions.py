@@ -180,6 +180,26 @@ async def test_commit_whose_answer_is_lost_is_looked_up(verb: str, write: str) -
     assert len(told) == {"observe": 2, "sleep": 0}.get(verb, 1)
 
 
+async def test_commit_of_which_nothing_can_be_learnt_is_called_unknown() -> None:
+    home = await born()
+    is_gone = False
+
+    async def leave(name: str, moment: str) -> None:
+        nonlocal is_gone
+        is_gone = is_gone or (name, moment) == ("commit_sleep", "after")
+        if is_gone:
+            raise StoreUnavailable("the connection is gone")
+
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        home.log.hook = leave
+        report = await ana.sleep()
+        assert report.outcome is Outcome.FAILED
+        assert "may be in the log or not" in (report.problem or "")
+        home.log.hook = None
+        assert (await ana.say("b?")).text == "2"
+
+
 @pytest.mark.parametrize("verb", VERBS)
 async def test_killed_at_every_call_of_a_store(verb: str) -> None:
     """The memory is left as it is, never closed; another process claims the agent."""

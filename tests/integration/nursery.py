@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-START_S = 60.0  # seconds; a process that needs longer to get on has hung
+START_S = 300.0  # seconds; a process that needs longer to get on has hung
 
 
 class Death:

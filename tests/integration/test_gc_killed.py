@@ -21,6 +21,7 @@ from sleepmem import SleepMemory
 from sleepmem.store import open_log
 from sleepmem.testing import FakeSleepLM
 
+pytestmark = pytest.mark.timeout(600)  # the first process waits for imports, torch among them
 N_SHARDS = 2
 FORMS = [
     *(pytest.param(is_change, n, id=f"changes-{n}") for n in range(N_SHARDS)),

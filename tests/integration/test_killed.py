@@ -37,6 +37,7 @@ from sleepmem.store.migrate import upgrade
 from sleepmem.testing import FakeSleepLM
 from sleepmem.types import MAIN, TurnState
 
+pytestmark = pytest.mark.timeout(600)  # the first process waits for imports, torch among them
 N_SHARDS = 4
 SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
 FORMS = [

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from sleepmem import events
-from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
+from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError, StoreUnavailable
 from sleepmem.protocols import FastWeights
+from sleepmem.runtime.lost_answers import is_closed
 from sleepmem.runtime.measure import MAX_EARLIER, measure
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.types import (
@@ -148,20 +149,29 @@ class _Sleep:
             return Outcome.REJECTED
         data = await parts.engine.run(parts.lm.dump, child)
         self.snapshot = await parts.snapshots.put(thread.agent, data)
-        commit = store.commit_sleep(
-            thread,
-            self.epoch,
-            self.report(Outcome.SLEPT),
-            start=wish.start,
-            stop=wish.stop,
-            expected=head,
-            woke_from=(self.awake_on or head).episode,
-            now=parts.clock.now(),
-            ensure_stored=partial(parts.ensure_stored, thread.agent, data),
-        )
-        await self._to_the_end(commit)
+        await self._to_the_end(self._commit(head, data))
         self._tell_moved(head)
         return Outcome.SLEPT
+
+    async def _commit(self, head: Head, data: bytes) -> None:
+        """Commit the sleep; if the answer is lost, look up whether it was."""
+        parts, thread, wish = self.parts, self.thread, self.wish
+        assert self.episode
+        try:
+            await parts.log.commit_sleep(
+                thread,
+                self.epoch,
+                self.report(Outcome.SLEPT),
+                start=wish.start,
+                stop=wish.stop,
+                expected=head,
+                woke_from=(self.awake_on or head).episode,
+                now=parts.clock.now(),
+                ensure_stored=partial(parts.ensure_stored, thread.agent, data),
+            )
+        except StoreUnavailable:
+            if not await is_closed(parts.log, thread, self.epoch, self.episode):
+                raise
 
     async def _to_the_end(self, commit: Coroutine[Any, Any, None]) -> None:
         """Await a commit also if the caller is cancelled: what becomes true is told."""

@@ -19,7 +19,7 @@ from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
 from sleepmem.types import Episode, Head, ReplayedEpisode
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 async def episodes_between(

@@ -102,11 +102,12 @@ def reading(engine: AnyEngine) -> AnyEngine:
 
 
 def _settings(url: URL, *, pooled: bool = True) -> dict[str, Any]:
+    settings: dict[str, Any] = {"hide_parameters": True}  # errors are logged, messages are not
     if url.get_backend_name() == "sqlite":
         # isolation_level None: the driver begins no transaction of its own
-        return {"connect_args": {"isolation_level": None}}
+        return settings | {"connect_args": {"isolation_level": None}}
     # a connection that died in the pool is replaced before it is used
-    return {"pool_pre_ping": True} if pooled else {}
+    return settings | ({"pool_pre_ping": True} if pooled else {})
 
 
 def _prepare(engine: Engine, *, foreign_keys: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import soaked_lives
+from click.testing import CliRunner
 
 from sleepmem.bench import Row
 from sleepmem.bench.soak import life, phases
@@ -19,6 +21,7 @@ from sleepmem.bench.soak.judge import Acknowledged, judged
 from sleepmem.bench.soak.life import Plan
 from sleepmem.bench.soak.phases import KILLS, QUIET, Phase, soaked
 from sleepmem.bench.soak.script import ASKED_EVERY, Script
+from sleepmem.cli import main
 from sleepmem.memory import SleepMemory
 
 SCRIPT = Script("soak", seed=3, n_agents=1, n_messages=36)
@@ -169,11 +172,11 @@ def value(rows: list[Row], name: str) -> float:
 def test_a_soak_with_kills_loses_nothing_and_leaves_nobody_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phases, "MIN_LIFE", 8)
-    rows = soaked(phase_in(tmp_path, KILLS, 40), silent)
+    monkeypatch.setattr(phases, "MIN_LIFE", 7)
+    rows = soaked(phase_in(tmp_path, KILLS, 32), silent)
     assert broken(rows) == set()
-    assert value(rows, "kills") >= 3
-    assert value(rows, "messages") == 40
+    assert value(rows, "kills") >= 2
+    assert value(rows, "messages") == 32
     assert value(rows, "episodes") > 2
     with sqlite3.connect(tmp_path / "agents.db") as connection:
         assert connection.execute("SELECT count(*) FROM sleepmem_agent").fetchone() == (0,)
@@ -192,6 +195,31 @@ def test_a_process_that_fails_or_grows_breaks_a_promise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: Any, seen: set[str]
 ) -> None:
     monkeypatch.setattr(phases, "live", life)
-    monkeypatch.setattr(phases, "HANG_S", 5.0)
-    rows = soaked(phase_in(tmp_path, QUIET, 20), silent)
+    monkeypatch.setattr(phases, "HANG_S", 3.0)
+    rows = soaked(phase_in(tmp_path, QUIET, 6), silent)
     assert broken(rows) == seen
+
+
+def test_command_soaks_in_a_database_of_its_own_and_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asked = ["bench", "soak", "--phase", "quiet", "--messages", "6", "--agents", "1", "--json"]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["bench"], document["model"], document["kept"]) == ("soak", "fake", None)
+    assert {row["holds"] for row in document["rows"]} == {True, None}
+    assert list(tmp_path.glob("sleepmem-soak-*")) == []
+
+
+def test_command_keeps_what_broke_a_promise_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lost = Row("kills.lost", 1, "messages", goal=0, holds=False)
+    monkeypatch.setattr("sleepmem.bench.soak.study.soaked", lambda phase, report: [lost])
+    done = CliRunner().invoke(main, ["bench", "soak", "--phase", "kills"])
+    assert done.exit_code == 1
+    [kept] = tmp_path.glob("sleepmem-soak-*")
+    assert f"kept in sqlite:///{kept}" in done.stderr

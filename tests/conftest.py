@@ -15,6 +15,7 @@ from pytest_socket import socket_allow_hosts
 # read when the libraries are imported, so before any fixture
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are shared by the workers
 
 KEPT = ("SLEEPMEM_TEST_",)  # choose which tests run, not what the library does
 

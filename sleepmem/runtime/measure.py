@@ -58,7 +58,7 @@ def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
     return [token_id for ids in reversed(chosen) for token_id in ids]
 
 
-def loss_from(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+def loss_from(lm: SleepLM, weights: FastWeights, ids: Sequence[int]) -> float:
     """Return the loss of reading ids awake, nats per token."""
     # position 0 of a fresh state has no loss
     return _mean(lm.loss(lm.wake(weights), ids)[1:])

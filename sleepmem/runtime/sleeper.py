@@ -25,7 +25,7 @@ from sleepmem.types import (
     Thread,
 )
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from sleepmem.types import (
     TurnState,
 )
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +260,6 @@ async def _after(
         attempt = await thread.sleep_and_swap(row, wish)
     except LeaseLost:
         # the turn was committed under our claim; the next call says that the claim is gone
-        log.warning("agent was claimed elsewhere", extra={"agent": row.agent})
         return []
     except SleepmemError:
         # another sleep of the branch takes too long, or the memory is being closed

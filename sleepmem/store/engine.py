@@ -112,12 +112,14 @@ def _sync(url: URL) -> URL:
 
 
 def _settings(url: URL, durable: bool = True, *, pooled: bool = True) -> dict[str, Any]:
+    settings: dict[str, Any] = {"hide_parameters": True}  # errors are logged, messages are not
     if url.get_backend_name() == "sqlite":
         # isolation_level None: the driver begins no transaction of its own
-        return {"connect_args": {"isolation_level": None}}
-    given = {} if durable else {"connect_args": {"options": "-c synchronous_commit=off"}}
+        return settings | {"connect_args": {"isolation_level": None}}
+    if not durable:
+        settings["connect_args"] = {"options": "-c synchronous_commit=off"}
     # a connection that died in the pool is replaced before it is used
-    return given | ({"pool_pre_ping": True} if pooled else {})
+    return settings | ({"pool_pre_ping": True} if pooled else {})
 
 
 def _prepare(engine: Engine, *, foreign_keys: bool, durable: bool = True) -> None:

@@ -52,6 +52,27 @@ async def test_life_is_verified_bit_for_bit(tmp_path: Path, native_checkpoints: 
     assert ours == theirs, "the same life beside a neighbour gives the same bytes"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_life_of_thousands_is_verified_in_two_goes(
+    tmp_path: Path, native_checkpoints: list[str]
+) -> None:
+    """Run it with: pytest -n0 -m slow tests/integration/test_memory_native.py"""
+    n_episodes, text = 2000, Message(role=Role.USER, content="What is the dog called? " * 1000)
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        ana = await memory.agent("ana")
+        n_slept = 0
+        while n_slept < n_episodes:
+            n_slept += len(await ana.observe([text]))
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        verified = [one async for one in memory.replay("ana", until=n_slept // 2, verify=True)]
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        since = verified[-1].episode.id
+        verified += [one async for one in memory.replay("ana", since=since, verify=True)]
+    assert [one.episode.index for one in verified] == list(range(1, n_slept + 1))
+    assert all(one.verified for one in verified)
+
+
 async def test_restart_gives_the_same_answer(tmp_path: Path, native_checkpoints: list[str]) -> None:
     texts = ("My dog is called Rex.", "What is the dog called?", "Well?")
     (tmp_path / "smooth").mkdir()

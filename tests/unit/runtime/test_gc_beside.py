@@ -147,6 +147,17 @@ KINDS = [
 ]
 
 
+async def be_born(stores: Stores) -> None:
+    """Let ana, who may have lived there before, be born and sleep twice."""
+    async with stores.memory(Stage()) as memory:
+        if await memory.agents():
+            await memory.delete_agent("ana")
+        ana = await memory.agent("ana")
+        for text in ("pet=rex and more", "fish=joe and more"):
+            await ana.say(text)
+            await ana.sleep()
+
+
 @pytest.fixture(params=KINDS)
 async def fresh(
     request: pytest.FixtureRequest, migrated: Path, tmp_path: Path
@@ -158,21 +169,22 @@ async def fresh(
     async def give() -> Stores:
         nonlocal n_given
         n_given += 1
-        folder = tmp_path / str(n_given)
-        folder.mkdir()
-        if kind.startswith("postgres"):
-            url = request.getfixturevalue("postgres_url")
-        else:
-            url = f"sqlite:///{shutil.copy(migrated, folder / 'agents.db')}"
-        stores = Stores(kind, url, folder / "snapshots", points)
-        async with stores.memory(Stage()) as memory:
-            if await memory.agents():
-                await memory.delete_agent("ana")
-            ana = await memory.agent("ana")
-            for text in ("pet=rex and more", "fish=joe and more"):
-                await ana.say(text)
-                await ana.sleep()
-        return stores
+        folder, lived = tmp_path / str(n_given), tmp_path / "lived"
+        if not kind.startswith("sqlite"):
+            is_postgres = kind.startswith("postgres")
+            url = request.getfixturevalue("postgres_url") if is_postgres else ""
+            stores = Stores(kind, url, folder, points)
+            await be_born(stores)
+            return stores
+        if not lived.exists():
+            lived.mkdir()
+            shutil.copy(migrated, lived / "agents.db")
+            await be_born(stores_in(lived))
+        shutil.copytree(lived, folder)
+        return stores_in(folder)
+
+    def stores_in(folder: Path) -> Stores:
+        return Stores(kind, f"sqlite:///{folder / 'agents.db'}", folder / "snapshots", points)
 
     return give
 

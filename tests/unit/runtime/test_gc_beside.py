@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,15 @@ class Stage:
     """
 
     at: int | None = None
-    comes: Callable[[], Awaitable[Any]] | None = None
+    comes: Callable[[], Coroutine[Any, Any, None]] | None = None
     seen: list[str] = field(default_factory=list)
     other: asyncio.Task[Any] | None = None
 
     async def __call__(self, name: str, when: str) -> None:
         self.seen.append(f"{when} {name}")
         if len(self.seen) == self.at and self.comes is not None:
-            self.other = asyncio.ensure_future(self.comes())
+            # in a context of its own: what a transaction of ours awaits is a part of it
+            self.other = asyncio.create_task(self.comes(), context=Context())
             # inside a transaction of ours it waits for us, and we do not wait for it
             await asyncio.wait([self.other], timeout=PATIENCE_S)
 

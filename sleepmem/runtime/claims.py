@@ -1,0 +1,173 @@
+"""The agents that a memory holds: waited for, claimed, kept by a heartbeat, given back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import secrets
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from blake3 import blake3
+
+from sleepmem.errors import AgentHeld, NotOpen, SleepmemError
+from sleepmem.leases import HEARTBEAT_S, LEASE_S, Leases
+from sleepmem.protocols import Clock
+from sleepmem.runtime.parts import Lease
+
+log = logging.getLogger("sleepmem")
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5  # between two looks at an agent that is held
+
+
+class Claims:
+    """The leases of one memory; `aclose` gives them back.
+
+    Attributes:
+        holder: names this memory among all that reach the log.
+    """
+
+    def __init__(self, leases: Leases, clock: Clock) -> None:
+        self.holder = new_holder()
+        self._leases, self._clock = leases, clock
+        self._held: dict[str, Lease] = {}
+        self._claiming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def lease(
+        self, agent: str, *, fingerprint: str, create: bool, wait_s: float, take_over: bool
+    ) -> Lease:
+        """Return the claim on an agent, claimed if it is not held or was lost.
+
+        Args:
+            wait_s: how long another holder is waited for.
+            take_over: claim at once, whoever holds it.
+
+        Raises:
+            AgentHeld, AgentNotFound, FingerprintMismatch, NotOpen
+        """
+        async with self._claiming.setdefault(agent, asyncio.Lock()):
+            lease = self._held.get(agent)
+            if lease is None or lease.is_lost:
+                if self._heartbeat is None:
+                    self._heartbeat = asyncio.create_task(self._beat())
+                epoch = await self._claim(agent, fingerprint, create, wait_s, take_over)
+                if self._is_closed:
+                    await self._give_back()
+                    raise NotOpen()
+                lease = self._held.setdefault(agent, Lease(agent, epoch))
+                lease.epoch, lease.is_lost = epoch, False
+            return lease
+
+    def forget(self, agent: str) -> None:
+        """Regard the claim on an agent that was deleted as lost."""
+        lease = self._held.pop(agent, None)
+        if lease is not None:
+            lease.is_lost = True
+
+    async def aclose(self) -> None:
+        """Give everything back; what cannot be given back expires."""
+        self._is_closed = True
+        if self._heartbeat is None:
+            return
+        self._heartbeat.cancel()
+        await asyncio.wait([self._heartbeat])
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        try:
+            await self._leases.release(self.holder)
+        except SleepmemError:
+            log.warning("agents could not be given back", exc_info=True)
+
+    async def _claim(
+        self, agent: str, fingerprint: str, create: bool, wait_s: float, take_over: bool
+    ) -> int:
+        """Claim as soon as no other holder is in the way.
+
+        A lease that is not renewed for its whole length has expired, whatever its holder's clock
+        shows.
+        """
+        clock, over, seen = self._clock, None, None
+        since_s = began_s = clock.monotonic_s()
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._leases.claim(
+                    agent,
+                    fingerprint=fingerprint,
+                    holder=self.holder,
+                    create=create,
+                    now=clock.now(),
+                    over=over,
+                )
+            except AgentHeld as held:
+                found, at_s = held, clock.monotonic_s()
+            if (found.epoch, found.expires_at) != seen:
+                seen, since_s = (found.epoch, found.expires_at), at_s
+            if self._is_closed:
+                raise NotOpen()
+            if take_over or at_s - since_s >= LEASE_S or has_ended(found.holder):
+                over = found.epoch
+                continue
+            waited_s = at_s - began_s
+            if waited_s >= wait_s:
+                raise AgentHeld(agent, found.holder, found.epoch, found.expires_at, waited_s)
+            if not waited_s:
+                log.info("waiting for %s", found.holder, extra={"agent": agent})
+            await clock.sleep(min(pause_s, wait_s - waited_s))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _beat(self) -> None:
+        """Renew what is held, and note what was lost, for as long as the memory is open."""
+        while True:
+            await self._clock.sleep(HEARTBEAT_S)
+            epochs = {name: lease.epoch for name, lease in self._held.items() if not lease.is_lost}
+            if not epochs:
+                continue
+            try:
+                kept = await self._leases.renew(self.holder, now=self._clock.now())
+            except SleepmemError:
+                log.warning("leases could not be renewed", exc_info=True)
+                continue
+            for name in epochs.keys() - kept:
+                lease = self._held.get(name)
+                # of a claim that was made again meanwhile it says nothing
+                if lease is not None and lease.epoch == epochs[name]:
+                    lease.is_lost = True
+                    log.warning("agent was claimed elsewhere", extra={"agent": name})
+
+
+def new_holder() -> str:
+    """Return a new name for who holds agents: machine, process, and which of them is meant."""
+    return f"{platform.node() or 'unknown'}:{os.getpid()}:{_place()}:{secrets.token_hex(4)}"
+
+
+def has_ended(holder: str) -> bool:
+    """Return whether a holder's process, of this machine, is no more. A guess: ids are reused."""
+    machine, _, rest = holder.rpartition(f":{_place()}:")[0].rpartition(":")
+    if os.name != "posix" or machine != (platform.node() or "unknown"):
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, OverflowError, PermissionError):
+        pass
+    return False
+
+
+@cache
+def _place() -> str:
+    """Return what tells machines of one name apart, and containers in which other ids count."""
+    found = b""
+    with suppress(OSError):
+        found += Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    with suppress(OSError):
+        found += os.readlink("/proc/self/ns/pid").encode()
+    return blake3(found).hexdigest()[:8]

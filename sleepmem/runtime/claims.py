@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
-from sleepmem.errors import AgentHeld, NotOpen, SleepmemError
+from sleepmem.errors import AgentHeld, ConfigError, NotOpen, SleepmemError
 from sleepmem.leases import HEARTBEAT_S, LEASE_S, Leases
 from sleepmem.protocols import Clock
 from sleepmem.runtime.parts import Lease
@@ -50,7 +50,10 @@ class Claims:
 
         Raises:
             AgentHeld, AgentNotFound, FingerprintMismatch, NotOpen
+            ConfigError: `wait_s` is no number from 0 on.
         """
+        if isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or not wait_s >= 0:
+            raise ConfigError(f"wait_s must be a number from 0 on, not {wait_s!r}")
         async with self._claiming.setdefault(agent, asyncio.Lock()):
             lease = self._held.get(agent)
             if lease is None or lease.is_lost:

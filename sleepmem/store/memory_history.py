@@ -19,7 +19,7 @@ class AgentRow:
     name: str
     fingerprint: str
     epoch: int = 0
-    holder: str = ""
+    holder: str | None = None
     expires_at: datetime | None = None
     heads: dict[str, Head] = field(default_factory=lambda: {MAIN: NEWBORN})
     turns: list[Turn] = field(default_factory=list)

@@ -31,9 +31,9 @@ class MemoryLeases(MemoryHistory):
         found = self._agent(agent)
         if found.fingerprint != fingerprint:
             raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
-        is_free = found.expires_at is None or now >= found.expires_at
-        if not is_free and found.holder != holder and found.epoch != over:
-            raise AgentHeld(agent, found.holder, found.epoch, found.expires_at)
+        other = None if found.holder == holder else found.holder
+        if other and found.expires_at and now < found.expires_at and found.epoch != over:
+            raise AgentHeld(agent, other, found.epoch, found.expires_at)
         found.epoch, found.holder, found.expires_at = found.epoch + 1, holder, now + LEASE
         return found.epoch
 
@@ -46,7 +46,7 @@ class MemoryLeases(MemoryHistory):
     async def release(self, holder: str) -> None:
         for agent in self._agents.values():
             if agent.holder == holder:
-                agent.holder, agent.expires_at = "", None
+                agent.holder, agent.expires_at = None, None
 
     def _owned(self, agent: str, epoch: int) -> AgentRow:
         found = self._agent(agent)

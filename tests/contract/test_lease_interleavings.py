@@ -67,21 +67,21 @@ class Fight:
         truth, now = self.truth, self.clocks[name]
         epoch = {"": None, "last": truth.epoch, "stale": truth.epoch - 1}[over]
         is_held = truth.holder not in (None, name) and now < truth.until
-        try:
-            claimed = await self.log.claim(
-                self.agent,
-                fingerprint=FINGERPRINT,
-                holder=name + self.agent,
-                create=True,
-                now=now,
-                over=epoch,
-            )
-        except AgentHeld as held:
-            assert is_held
-            assert over != "last"
-            assert (held.holder, held.epoch) == (f"{truth.holder}{self.agent}", truth.epoch)
+        claiming = self.log.claim(
+            self.agent,
+            fingerprint=FINGERPRINT,
+            holder=name + self.agent,
+            create=True,
+            now=now,
+            over=epoch,
+        )
+        if is_held and over != "last":
+            with pytest.raises(AgentHeld) as caught:
+                await claiming
+            found = caught.value.holder, caught.value.epoch
+            assert found == (f"{truth.holder}{self.agent}", truth.epoch)
             return
-        assert not is_held or over == "last"
+        claimed = await claiming
         assert not truth.epoch or claimed == truth.epoch + 1
         truth.epoch, truth.holder, truth.until = claimed, name, now + LEASE
         self.epochs[name] = claimed

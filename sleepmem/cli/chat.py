@@ -55,7 +55,7 @@ def chat(
 
     async def run() -> list[dict[str, Any]]:
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch, take_over=take_over)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             chatting = Chat(terminal, agent.thread(thread, system=system), max_tokens)
             await chatting.run()
             return chatting.turns

@@ -60,7 +60,7 @@ def import_file(
     async def run() -> list[SleepReport]:
         sleeps: list[SleepReport] = []
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch, take_over=take_over)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             listener = agent.thread(thread)
             with progress("import", len(turns)) as step:
                 for turn in turns:

@@ -52,7 +52,7 @@ def say(
 
     async def run() -> None:
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch, take_over=take_over)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             speaker = agent.thread(thread, system=system)
             stream = speaker.stream(text, request_id=request_id, max_tokens=max_tokens)
             async with stream:  # an interrupted turn is aborted before the memory closes

@@ -54,9 +54,7 @@ def sleep(
                 terminal.write(plan_line(plan))
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0
-            agent = await memory.agent(
-                address.agent, branch=address.branch, create=False, take_over=take_over
-            )
+            agent = await terminal.agent(memory, address, create=False, take_over=take_over)
             report = await agent.thread(thread).sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))
         terminal.write_document(sleep_document(report))

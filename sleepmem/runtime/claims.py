@@ -8,6 +8,7 @@ import os
 import platform
 import secrets
 from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -52,20 +53,19 @@ class Claims:
             AgentHeld, AgentNotFound, FingerprintMismatch, NotOpen
             ConfigError: `wait_s` is no number from 0 on.
         """
-        if isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or not wait_s >= 0:
-            raise ConfigError(f"wait_s must be a number from 0 on, not {wait_s!r}")
-        async with self._claiming.setdefault(agent, asyncio.Lock()):
-            lease = self._held.get(agent)
-            if lease is None or lease.is_lost:
-                if self._heartbeat is None:
-                    self._heartbeat = asyncio.create_task(self._beat())
-                epoch = await self._claim(agent, fingerprint, create, wait_s, take_over)
-                if self._is_closed:
-                    await self._give_back()
-                    raise NotOpen()
-                lease = self._held.setdefault(agent, Lease(agent, epoch))
-                lease.epoch, lease.is_lost = epoch, False
-            return lease
+        wait = _Wait(self._clock, wait_s, take_over)
+        while True:
+            self._check_open()
+            # not held while it waits: another caller may be in more of a hurry
+            async with self._claiming.setdefault(agent, asyncio.Lock()):
+                lease = self._held.get(agent)
+                if lease is not None and not lease.is_lost:
+                    return lease
+                try:
+                    return await self._claim(agent, fingerprint, create, wait.over)
+                except AgentHeld as found:
+                    held = found
+            await wait.after(held)
 
     def forget(self, agent: str) -> None:
         """Regard the claim on an agent that was deleted as lost."""
@@ -88,43 +88,27 @@ class Claims:
         except SleepmemError:
             log.warning("agents could not be given back", exc_info=True)
 
-    async def _claim(
-        self, agent: str, fingerprint: str, create: bool, wait_s: float, take_over: bool
-    ) -> int:
-        """Claim as soon as no other holder is in the way.
+    async def _claim(self, agent: str, fingerprint: str, create: bool, over: int | None) -> Lease:
+        if self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat())
+        epoch = await self._leases.claim(
+            agent,
+            fingerprint=fingerprint,
+            holder=self.holder,
+            create=create,
+            now=self._clock.now(),
+            over=over,
+        )
+        if self._is_closed:
+            await self._give_back()
+        self._check_open()
+        lease = self._held.setdefault(agent, Lease(agent, epoch))
+        lease.epoch, lease.is_lost = epoch, False
+        return lease
 
-        A lease that is not renewed for its whole length has expired, whatever its holder's clock
-        shows.
-        """
-        clock, over, seen = self._clock, None, None
-        since_s = began_s = clock.monotonic_s()
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return await self._leases.claim(
-                    agent,
-                    fingerprint=fingerprint,
-                    holder=self.holder,
-                    create=create,
-                    now=clock.now(),
-                    over=over,
-                )
-            except AgentHeld as held:
-                found, at_s = held, clock.monotonic_s()
-            if (found.epoch, found.expires_at) != seen:
-                seen, since_s = (found.epoch, found.expires_at), at_s
-            if self._is_closed:
-                raise NotOpen()
-            if take_over or at_s - since_s >= LEASE_S or has_ended(found.holder):
-                over = found.epoch
-                continue
-            waited_s = at_s - began_s
-            if waited_s >= wait_s:
-                raise AgentHeld(agent, found.holder, found.epoch, found.expires_at, waited_s)
-            if not waited_s:
-                log.info("waiting for %s", found.holder, extra={"agent": agent})
-            await clock.sleep(min(pause_s, wait_s - waited_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise NotOpen()
 
     async def _beat(self) -> None:
         """Renew what is held, and note what was lost, for as long as the memory is open."""
@@ -144,6 +128,46 @@ class Claims:
                 if lease is not None and lease.epoch == epochs[name]:
                     lease.is_lost = True
                     log.warning("agent was claimed elsewhere", extra={"agent": name})
+
+
+class _Wait:
+    """How long one caller waits for an agent that is held.
+
+    Attributes:
+        over: the epoch whose lease it regards as ended.
+
+    Raises:
+        ConfigError: `wait_s` is no number from 0 on.
+    """
+
+    def __init__(self, clock: Clock, wait_s: float, take_over: bool) -> None:
+        if isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or not wait_s >= 0:
+            raise ConfigError(f"wait_s must be a number from 0 on, not {wait_s!r}")
+        self._clock, self._wait_s, self._take_over = clock, wait_s, take_over
+        self.over: int | None = None
+        self._began_s = self._since_s = clock.monotonic_s()
+        self._seen: tuple[int, datetime] | None = None  # since `_since_s`
+        self._pause_s = _FIRST_PAUSE_S
+
+    async def after(self, held: AgentHeld) -> None:
+        """Return when it is time to claim again. Raises AgentHeld if the wait runs out.
+
+        A lease that is not renewed for its whole length has ended, whatever its holder's clock
+        shows.
+        """
+        now_s, found = self._clock.monotonic_s(), (held.epoch, held.expires_at)
+        if found != self._seen:
+            self._seen, self._since_s = found, now_s
+        if self._take_over or now_s - self._since_s >= LEASE_S or has_ended(held.holder):
+            self.over = held.epoch
+            return
+        waited_s = now_s - self._began_s
+        if waited_s >= self._wait_s:
+            raise AgentHeld(held.agent, held.holder, held.epoch, held.expires_at, waited_s)
+        if not waited_s:
+            log.info("waiting for %s", held.holder, extra={"agent": held.agent})
+        await self._clock.sleep(min(self._pause_s, self._wait_s - waited_s))
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
 def new_holder() -> str:

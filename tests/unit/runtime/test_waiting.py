@@ -78,7 +78,7 @@ async def test_waiting_for_one_agent_holds_up_no_other(home: Home) -> None:
     async with home.memory() as one, home.memory() as two:
         await one.agent("ana")
         waiting = [wanted(two), wanted(two)]
-        await until(lambda: home.clock.n_sleepers == 2 * HEARTBEAT + 1)
+        await until(lambda: home.clock.n_sleepers == 2 * HEARTBEAT + 2)
         assert (await (await two.agent("bob")).say("pet=tom")).text
         with pytest.raises(AgentNotFound):
             await two.agent("cleo", create=False)
@@ -86,6 +86,17 @@ async def test_waiting_for_one_agent_holds_up_no_other(home: Home) -> None:
         await passed(home.clock, 1)
         first, second = await asyncio.gather(*waiting)
         assert first is second
+
+
+async def test_takeover_does_not_queue_behind_who_waits(home: Home) -> None:
+    async with home.memory() as one, home.memory() as two:
+        await one.agent("ana")
+        waiting = wanted(two)
+        await until(lambda: home.clock.n_sleepers == 2 * HEARTBEAT + 1)
+        ana = await two.agent("ana", take_over=True)
+        await passed(home.clock, 1)
+        assert await waiting is ana
+        assert (await ana.say("hello")).text, "who waited has not claimed it once more"
 
 
 @pytest.mark.parametrize("jump_s", [0.0, 1e7, -1e7])

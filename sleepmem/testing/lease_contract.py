@@ -67,6 +67,7 @@ class LeaseContract:
         ana, bob = await Life.born(log, "ana"), await Life.born(log, "bob")
         await claim(log, "other", LATER)
         await log.release("test")
+        assert await log.renew("test", now=LATER) == frozenset()
         assert await claim(log, "third", BIRTH, "bob") == bob.epoch + 1
         with pytest.raises(AgentHeld):
             await claim(log, "third", LATER)

@@ -28,9 +28,13 @@ from sleepmem.types import MAIN, LoggedMessage, Role, Thread
 WHO = ("one", "two", "three")
 who = st.sampled_from(WHO)
 seconds = st.sampled_from([0.0, 1.0, LEASE_S / 2, LEASE_S, 2 * LEASE_S])
+claims = st.tuples(st.just("claim"), who, st.sampled_from(["", "last", "stale"]))
+appends = st.tuples(st.just("append"), who)
 steps = st.one_of(
-    st.tuples(st.just("claim"), who, st.sampled_from(["", "last", "stale"])),
-    st.tuples(st.just("append"), who),
+    claims,
+    appends,
+    claims,
+    appends,
     st.tuples(st.just("renew"), who),
     st.tuples(st.just("release"), who),
     st.tuples(st.just("pass"), who, seconds),
@@ -160,7 +164,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
         runner.run(log.aclose())
 
 
-any_fight = given(script=st.lists(steps, min_size=3, max_size=20))
+any_fight = given(script=st.lists(steps, min_size=8, max_size=24))
 at_leisure = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -220,7 +220,7 @@ async def test_memory_that_is_closed_while_it_waits_holds_nothing(home: Home) ->
 
 async def test_memory_that_is_closed_during_a_claim_holds_nothing(home: Home) -> None:
     async def close(name: str, when: str) -> None:
-        if (name, when) == ("claim", "after"):
+        if (name, when) == ("claim", "before"):
             await one.aclose()
 
     home.log = Hooked(home.log, close)

@@ -176,11 +176,11 @@ class AgentHeld(Conflict):
     def __init__(
         self, agent: str, holder: str, epoch: int, expires_at: datetime, waited_s: float = 0.0
     ) -> None:
-        waited = f", {waited_s:g} s later too" if waited_s else ""
+        waited = f", also after {waited_s:.0f} s" if waited_s else ""
         super().__init__(
-            f"agent {agent!r} is held by {holder} (machine:process:...){waited}",
-            hint="End that process or let it close the agent; or take the agent over with "
-            "--take-over, in Python take_over=True.",
+            f"agent {agent!r} is held by {holder}{waited}",
+            hint="That begins with machine and process: close the agent there, or take it over "
+            "with --take-over (in Python take_over=True).",
         )
         self.agent, self.holder, self.epoch = agent, holder, epoch
         self.expires_at, self.waited_s = expires_at, waited_s

@@ -20,9 +20,9 @@ class LeaseContract:
 
     async def test_held_agent_is_refused_until_its_lease_expires(self, log: EpisodeLog) -> None:
         life = await Life.born(log)
-        for now in (BIRTH, JUST_BEFORE, BIRTH - timedelta(days=1)):
+        for moment in (BIRTH, JUST_BEFORE, BIRTH - timedelta(days=1)):
             with pytest.raises(AgentHeld) as caught:
-                await claim(log, "other", now)
+                await claim(log, "other", moment)
             held = caught.value
             assert (held.agent, held.holder, held.epoch) == ("ana", "test", life.epoch)
             assert held.expires_at == LATER

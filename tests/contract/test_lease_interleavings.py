@@ -127,11 +127,10 @@ class Fight:
     async def _jump(self, name: str, seconds: float) -> None:
         self.clocks[name] += timedelta(seconds=seconds)
 
-    async def check(self) -> None:
-        said = self.truth.said
-        if self.thread is not None:
-            assert await self.log.tokens(self.thread.id, 0, len(said)) == said
-            assert list((await self.log.open_episode(self.thread)).token_ids) == said
+    async def lived(self) -> list[int]:
+        if self.thread is None:
+            return []
+        return list((await self.log.open_episode(self.thread)).token_ids)
 
 
 @dataclass
@@ -142,14 +141,15 @@ class Arena:
     log: EpisodeLog
     names: Iterator[str] = field(default_factory=lambda: (f"agent {n}" for n in count()))
 
-    def fight(self, script: list[tuple[Any, ...]]) -> None:
-        self.runner.run(self._fight(script))
+    def fight(self, script: list[tuple[Any, ...]]) -> tuple[list[int], list[int]]:
+        """Return what was acknowledged and what the log then holds."""
+        return self.runner.run(self._fight(script))
 
-    async def _fight(self, script: list[tuple[Any, ...]]) -> None:
+    async def _fight(self, script: list[tuple[Any, ...]]) -> tuple[list[int], list[int]]:
         fight = Fight(self.log, next(self.names))
         for step in script:
             await fight.play(step)
-        await fight.check()
+        return fight.truth.said, await fight.lived()
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -174,11 +174,13 @@ at_leisure = {
 @settings(max_examples=30, **at_leisure)
 @any_fight
 def test_any_fight_has_one_writer_at_a_time(arena: Arena, script: list[tuple[Any, ...]]) -> None:
-    arena.fight(script)
+    acknowledged, lived = arena.fight(script)
+    assert lived == acknowledged
 
 
 @pytest.mark.slow
-@settings(max_examples=3_000, **at_leisure)
+@settings(max_examples=1_000, **at_leisure)
 @any_fight
 def test_any_of_many_fights(arena: Arena, script: list[tuple[Any, ...]]) -> None:
-    arena.fight(script)
+    acknowledged, lived = arena.fight(script)
+    assert lived == acknowledged

@@ -71,7 +71,9 @@ def test_agent_that_is_held_is_taken_over_if_that_is_asked_for(
 ) -> None:
     clock = shell.memory["clock"] = FakeClock()  # nobody moves it: to wait would be to hang
     claim_elsewhere(shell, clock)
-    shell.run(*command, "--agent", "ana", "--take-over", stdin='{"role": "user", "content": "x"}')
+    told = '{"role": "user", "content": "x"}'
+    result = shell.run(*command, "--agent", "ana", "--take-over", stdin=told)
+    assert "waiting" not in result.stderr
 
 
 def test_say_prints_the_reply_alone(shell: Shell) -> None:

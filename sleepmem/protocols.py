@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from sleepmem.history import History
+from sleepmem.leases import Leases
 from sleepmem.types import (
     AgentSummary,
     Episode,
@@ -143,7 +144,7 @@ class SleepLM(Protocol):
         ...
 
 
-class EpisodeLog(Protocol):
+class EpisodeLog(Leases, Protocol):
     """The truth. One method is one transaction; every write is conditional on `epoch`.
 
     Writes raise `LeaseLost` when `epoch` is no longer the agent's. All methods raise
@@ -152,20 +153,6 @@ class EpisodeLog(Protocol):
     A thread's token stream is the concatenation of the ids of its turns; stream positions are
     gap-free. `Turn.start`/`stop` and `Episode.start`/`stop` are positions in it.
     """
-
-    async def claim(
-        self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
-    ) -> int:
-        """Take the agent for `holder` and return the new epoch; older epochs can no longer write.
-
-        Nor can those of a deleted agent of that name: no epoch comes twice.
-        Creates the agent with branch `main` if it is unknown and `create`.
-
-        Raises:
-            AgentNotFound: unknown, and `create` is false.
-            FingerprintMismatch: the agent lives with another model.
-        """
-        ...
 
     async def agents(self) -> list[AgentSummary]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sleepmem.runtime.idle import looks_at_clock
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.runtime.thread import LiveThread
 from sleepmem.runtime.verbs import Verbs
@@ -37,6 +38,7 @@ class Agent(Verbs):
         self._sleeps = asyncio.Lock()  # sleeps of a branch line up
         self._live = LiveThread(parts, lease, branch, MAIN, self._sleeps)
         self._threads = {MAIN: self._live}
+        self._resumed = 0  # the epoch in which it was looked for what had been left open
 
     @property
     def name(self) -> str:
@@ -46,6 +48,19 @@ class Agent(Verbs):
     def branch(self) -> str:
         return self._branch
 
+    def resume(self) -> None:
+        """Have the policy asked, if time moves it, about what was left open before this claim."""
+        if self._resumed != self._lease.epoch:
+            self._resumed = self._lease.epoch
+            if looks_at_clock(self._parts.defaults.policy, self._parts.lm.window):
+                self._parts.idle.search(self._arm_what_waits)
+
+    async def _arm_what_waits(self) -> None:
+        log = self._parts.log
+        for row in await log.threads(self.name):
+            if row.branch == self._branch and (await log.open_episode(row)).token_ids:
+                self._live_thread(row.name).ask_soon(row)
+
     def thread(self, name: str = MAIN, *, system: str | None = None) -> AgentThread:
         """Return a thread, made when it is first used.
 
@@ -53,9 +68,13 @@ class Agent(Verbs):
             system: its system prompt from now on; None keeps the one it has.
         """
         checked_name("thread name", name)
+        live = self._live_thread(name)
+        if system is not None:
+            live.prompt(system)
+        return AgentThread(live)
+
+    def _live_thread(self, name: str) -> LiveThread:
         if name not in self._threads:
             live = LiveThread(self._parts, self._lease, self._branch, name, self._sleeps)
             self._threads[name] = live
-        if system is not None:
-            self._threads[name].prompt(system)
-        return AgentThread(self._threads[name])
+        return self._threads[name]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
-import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
+from sleepmem.runtime.claims import Claims
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Defaults, Lease, Parts
+from sleepmem.runtime.parts import Defaults, Parts
 
 
 class House:
@@ -36,10 +34,8 @@ class House:
         self.engine, self.idle = Engine(), IdleWatch(clock)
         self.closing = AsyncExitStack()
         self.loop = asyncio.get_running_loop()
-        self.claiming = asyncio.Lock()
-        self.leases: dict[str, Lease] = {}
+        self.claims = Claims(log, clock, defaults.on_event)
         self.agents: dict[tuple[str, str], Agent] = {}
-        self.holder = f"{platform.node() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
         self._clock, self._defaults, self._load = clock, defaults, load
         self._lm: SleepLM | None = None
         self._parts: Parts | None = None
@@ -49,21 +45,26 @@ class House:
         self._lm = self._lm or self._load()
         return self._lm
 
-    async def lease(self, agent: str, fingerprint: str, create: bool) -> Lease:
-        """Return the claim on an agent, claimed again if it was lost; `claiming` is held."""
-        lease = self.leases.get(agent)
-        if lease is None or lease.is_lost:
-            epoch = await self.log.claim(
-                agent,
-                fingerprint=fingerprint,
-                holder=self.holder,
-                create=create,
-                now=self._clock.now(),
-            )
-            if lease is None:
-                lease = self.leases[agent] = Lease(agent, epoch, self._defaults.on_event)
-            lease.epoch, lease.is_lost = epoch, False
-        return lease
+    async def agent(
+        self, name: str, branch: str, *, create: bool, wait_s: float, take_over: bool
+    ) -> Agent:
+        """Return an agent, claimed if it is not held."""
+        parts = await self.parts()
+        lease = await self.claims.lease(
+            name,
+            fingerprint=parts.lm.fingerprint,
+            create=create,
+            wait_s=wait_s,
+            take_over=take_over,
+        )
+        agent = self.agents.setdefault((name, branch), Agent(parts, lease, branch))
+        agent.resume()
+        return agent
+
+    def forget(self, name: str) -> None:
+        """Let go of an agent that was deleted."""
+        self.claims.forget(name)
+        self.agents = {key: agent for key, agent in self.agents.items() if key[0] != name}
 
     async def parts(self) -> Parts:
         """Return what agents need, the model among it."""

@@ -119,6 +119,7 @@ agent = Table(
     Column("claimed_at", Utc),
     Column("expires_at", Utc),
     Column("created_at", Utc, nullable=False),
+    Index(None, "holder"),
 )
 
 snapshot = Table(

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from home import Home, until
+from home import HEARTBEAT, Home, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,9 +54,9 @@ class Player:
             self.told.append((await ana.sleep()).outcome)
         else:
             clock, idle = self.home.clock, memory._open_house().idle
-            await until(lambda: clock.n_sleepers == len(idle))
+            await until(lambda: clock.n_sleepers == HEARTBEAT + len(idle))
             clock.advance(IDLE_S + 1 if step == "wait long" else IDLE_S / 4)
-            await until(lambda: clock.n_sleepers == len(idle))
+            await until(lambda: clock.n_sleepers == HEARTBEAT + len(idle))
 
     async def _assert_well(self, memory: SleepMemory) -> None:
         """Assert that what a set clock makes old or young is collected with no head among it."""

@@ -69,7 +69,9 @@ def wake(terminal: Terminal, seed: int) -> None:
               help="Judged by kind; by age a quarter of them, by load an eighth.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/memory",
               show_default=True, help="Folder of record and figures.")  # fmt: skip
-@click.option("--alone", is_flag=True, help="Without the checkpoints it is compared with.")
+@click.option("--without", multiple=True,
+              type=click.Choice(["passes1_steps", "passes1_compute", "attention"]),
+              help="A checkpoint it is not to be compared with; may be given often.")  # fmt: skip
 @figures_option
 @common
 @pass_terminal

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from sleepmem.bench import Row
+from sleepmem.bench.memory.checkpoints import ATTENTION, OPPONENTS, PASSES1_COMPUTE, PASSES1_STEPS
 from sleepmem.bench.memory.evidence import Evidence, Measured
 from sleepmem.bench.memory.statistics import COVERAGE
 from sleepmem.bench.memory.suite import AGED, FACTS, LOADED, SLEEPS, SPAN
@@ -27,6 +28,11 @@ from sleepmem.train.tasks.dialogues import STAGES
 
 TOLD_NOTHING = ("blank", "other")  # of no interest by age and load
 BY_HAND = "handwritten"
+OPPONENT_IS = {
+    PASSES1_STEPS: "the same with N=1 for as many steps",
+    PASSES1_COMPUTE: "the same with N=1 for as much compute",
+    ATTENTION: "attention that reads the history itself",
+}
 RECURRENT_IS = "gated delta rule"
 # of `sleepmem train`, where they are not called like the settings
 OPTIONS = {"n_heads": "heads", "n_attention_heads": "attention-heads"}
@@ -49,7 +55,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
         "machine": _machine(memory.record["environment"]),
         "conditions": _conditions(memory.record["n_lives"]),
         "coverage": f"{COVERAGE:.0%}",
-        "opponents": _opponents(is_alone=memory.record["alone"]),
+        "opponents": _opponents(memory.record["without"]),
         "kinds": markdown(kinds_table(found, among)),
         "ages": markdown(numbers_table(found, "age", "sleeps since it was told", able)),
         "loads": markdown(numbers_table(found, "load", "facts held at once", able)),
@@ -141,17 +147,23 @@ def _conditions(n_lives: int) -> str:
     )
 
 
-def _opponents(*, is_alone: bool) -> str:
-    if is_alone:
-        return (
-            "Models trained with N=1, and attention that reads the history itself, are yet to be "
-            "trained beside it."
+def _opponents(without: Sequence[str]) -> str:
+    passes1 = [name for name in (PASSES1_STEPS, PASSES1_COMPUTE) if name not in without]
+    said = []
+    if passes1:
+        said.append(
+            "The models trained with N=1 are of the same sizes and data, of as many steps or of "
+            "steps for as much compute; they share with ours the steps in which it took one pass."
         )
-    return (
-        "The models trained with N=1 are of the same sizes and data: of as many steps, or of steps "
-        "for as much compute. Attention is a model without fast weights that reads the history "
-        f"itself: all of it, up to {SPAN} sleeps, or the last window."
-    )
+    if ATTENTION not in without:
+        said.append(
+            "Attention is a model without fast weights that reads the history itself: all of it, "
+            f"up to {SPAN} sleeps, or the last window."
+        )
+    missing = [OPPONENT_IS[name] for name in OPPONENTS if name in without]
+    if missing:
+        said.append(f"Yet to be trained beside it: {'; '.join(missing)}.")
+    return " ".join(said)
 
 
 def _handwritten(memory: Measured) -> str:

@@ -150,10 +150,10 @@ def test_a_missing_opponent_is_one_error_before_the_work(
     monkeypatch.setattr(suite, "mixed", lambda *_: pytest.fail("it drew lives"))
     with pytest.raises(ConfigError, match=f"no opponent '{name}'") as caught:
         memory(talker, 0, silent, n_lives=2)
-    assert "--alone" in caught.value.hint
+    assert f"--without {name}" in caught.value.hint
 
 
-def test_alone_nobody_else_is_judged(
+def test_without_opponents_nobody_else_is_judged(
     talker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "nothing")
@@ -168,7 +168,7 @@ def test_alone_nobody_else_is_judged(
     monkeypatch.setattr(suite, "retention", lambda *_: [])
     monkeypatch.setattr(suite, "handwritten", lambda *_: [])
     monkeypatch.setattr(suite, "handwritten_rows", lambda said: [])
-    assert memory(talker, 0, silent, n_lives=2, alone=True).rows == []
+    assert memory(talker, 0, silent, n_lives=2, without=checkpoints.OPPONENTS).rows == []
     assert {*judges} == {"ours", *OURS.values(), "other", "blank"}
 
 
@@ -228,7 +228,7 @@ def test_figures_that_cannot_be_drawn_are_found_out_first(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="figures need matplotlib"):
-        run_memory(Request(talker, tmp_path / "out", 0, 2, alone=False, figures=True), silent)
+        run_memory(Request(talker, tmp_path / "out", 0, 2, without=(), figures=True), silent)
     assert not (tmp_path / "out").exists()
 
 

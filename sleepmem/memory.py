@@ -67,7 +67,8 @@ class SleepMemory:
         passes: the paper's N.
         max_tokens: tokens of a reply at most.
         sampling: how tokens are chosen; None is greedy.
-        retention_floor: sleeps that retain less are rejected; None accepts any.
+        retention_floor: sleeps that retain less are rejected; None takes the floor that the model
+            comes with, minus infinity accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
         on_event: is told what happens; see `sleepmem.events`.

@@ -64,6 +64,8 @@ class SleepLM(Protocol):
         fingerprint: BLAKE3-256 in hex over config, slow weights, tokenizer and chat template.
         window: the most tokens a wake state or one sleep pass may span.
         stop_ids: ids that close an assistant message.
+        retention_floor: sleeps that retain less are rejected unless the caller wants it otherwise;
+            None accepts any.
         numerics: what the bytes of a snapshot depend on besides the log (versions, dtype,
             threads, processor features); recorded with every sleep.
     """
@@ -74,6 +76,8 @@ class SleepLM(Protocol):
     def window(self) -> int: ...
     @property
     def stop_ids(self) -> frozenset[int]: ...
+    @property
+    def retention_floor(self) -> float | None: ...
     @property
     def numerics(self) -> Mapping[str, str]: ...
 

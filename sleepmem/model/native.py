@@ -73,6 +73,7 @@ class NativeSleepLM:
         self.window: int = lm.config.window
         self.vocabulary_size: int = lm.config.vocab_size
         self.stop_ids = frozenset({chat.end})
+        self.retention_floor: float | None = lm.config.retention_floor
         self._format = SnapshotFormat(fingerprint, self.blank())
 
     @property

@@ -8,6 +8,7 @@ import platform
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
@@ -70,13 +71,16 @@ class House:
         if self._parts is None:
             lm = await self.engine.run(self.load)
             # whoever waited for the same load may have been first
+            defaults = self._defaults
+            if defaults.retention_floor is None:
+                defaults = replace(defaults, retention_floor=lm.retention_floor)
             self._parts = self._parts or Parts(
                 lm=lm,
                 engine=self.engine,
                 log=self.log,
                 snapshots=self.snapshots,
                 clock=self._clock,
-                defaults=self._defaults,
+                defaults=defaults,
                 residents=Residents(self._defaults.resident),
                 idle=self.idle,
             )

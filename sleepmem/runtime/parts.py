@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isnan
 from typing import TypedDict
 
 from blake3 import blake3
@@ -38,7 +38,8 @@ class Defaults:
     """How agents behave unless a call says otherwise.
 
     Attributes:
-        retention_floor: a sleep that retains less is rejected; None accepts any.
+        retention_floor: a sleep that retains less is rejected; None takes the model's own floor,
+            minus infinity accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
         wait_s: seconds that a call waits for an earlier one on its thread.
@@ -60,7 +61,7 @@ class Defaults:
             at_least_one(name, getattr(self, name))
         floor = self.retention_floor
         is_number = isinstance(floor, int | float) and not isinstance(floor, bool)
-        if floor is not None and not (is_number and isfinite(floor)):
+        if floor is not None and not (is_number and not isnan(floor)):
             raise ConfigError(f"retention_floor must be a number or None, not {floor!r}")
 
 

@@ -61,6 +61,7 @@ class FakeSleepLM:
     def __init__(self, window: int = 512, *, name: str = "fake") -> None:
         self._window = window
         self._fingerprint = blake3(f"{name}/{window}".encode()).hexdigest()
+        self.retention_floor: float | None = None
         self.numerics_profile: dict[str, str] = {"model": "fake", "dtype": "bytes"}
 
     @property

@@ -73,6 +73,7 @@ class SleepLMContract:
         assert lm.window > 0
         assert lm.stop_ids
         assert all(isinstance(k, str) and isinstance(v, str) for k, v in lm.numerics.items())
+        assert lm.retention_floor is None or 0 <= lm.retention_floor <= 1
 
     # text
 

@@ -28,6 +28,10 @@ from sleepmem.train.tasks.dialogues import STAGES
 
 TOLD_NOTHING = ("blank", "other")  # of no interest by age and load
 BY_HAND = "handwritten"
+RETENTION_IS = {
+    "rank_correlation": "retention of a damaged sleep against its answers, rank correlation",
+    "zero_update_rejected": "share of the sleeps that did nothing and are rejected by default",
+}
 OPPONENT_IS = {
     PASSES1_STEPS: "the same with N=1 for as many steps",
     PASSES1_COMPUTE: "the same with N=1 for as much compute",
@@ -78,8 +82,7 @@ def _goal(row: Row) -> list[str]:
     assert row.goal is not None
     _, kind, what = row.name.split(".", 2)
     if kind not in KIND_IS:
-        words = f"{kind} of a damaged sleep against its answers, {what.replace('_', ' ')}"
-        return [words, f"{row.value:.2f}", f"at least {row.goal:g}"]
+        return [RETENTION_IS[what], f"{row.value:.2f}", f"at least {row.goal:g}"]
     asked, *_ = KIND_IS[kind].split(":")
     if what in WHO:
         return [f"{asked}, %", percent(row), f"at least {100 * row.goal:.0f}"]

@@ -242,6 +242,24 @@ def test_retention_that_cannot_be_measured_misses_its_goal(
     assert (row.value, row.holds) == (0.0, False)
 
 
+def test_floor_is_judged_by_sleeps_that_did_nothing_and_by_whole_ones(
+    talker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[retention.__module__]
+    kept = [(0.0, 0.0), (0.5, 0.2), (1.0, 0.4), (1.0, 0.04), (0.0, 0.0), (0.25, 0.1)]
+    found = [module.Damaged(scale, retention, 1.0) for scale, retention in kept]
+    monkeypatch.setattr(module, "_damaged", lambda *_: found)
+    monkeypatch.setattr(module, "SCALES", (0.0, 0.25, 0.5, 1.0))
+    agent = load_checkpoint(talker)
+    assert not [row for row in retention(agent, 0, 1) if "rejected" in row.name]
+    for floor, nothing, whole in ((0.05, 1.0, 0.5), (0.0, 0.0, 0.0)):
+        agent.retention_floor = floor
+        rows = {row.name: row for row in retention(agent, 0, 1)}
+        rejected = rows["memory.retention.zero_update_rejected"]
+        assert (rejected.value, rejected.holds) == (nothing, nothing == 1)
+        assert rows["memory.retention.whole_update_rejected"].value == whole
+
+
 def test_handwritten_lives_are_told_noted_slept_on_and_judged_by_their_bare_words(
     talker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
         "training": (
             f"Training took {progress.step:,} steps and {progress.n_tokens / 1e6:.0f} million "
             f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
-            f"{_machine(evidence.trained_in)}."
+            f"{_machine(evidence.trained_in)}.{_branches(progress.branched)}"
         ),
         "most_statements": str(STAGES[-1].n_statements),
         "most_episodes": str(STAGES[-1].n_episodes),
@@ -140,6 +140,16 @@ def _training(evidence: Evidence) -> dict[str, str]:
         "test_share": str(TEST_SHARE),
         "made_up": f"{MADE_UP:.0%}",
     }
+
+
+def _branches(branched: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was other before each branch that led to the run."""
+    said = []
+    for branch in branched:
+        other = [f"{name} {value}" for name, value in branch.items() if name != "step"]
+        if other:
+            said.append(f" Until step {branch['step']:,} it ran with {' and '.join(other)}.")
+    return "".join(said)
 
 
 def _conditions(n_lives: int) -> str:

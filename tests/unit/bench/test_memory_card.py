@@ -73,6 +73,15 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+def test_card_says_what_was_other_before_a_branch(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["progress"]["branched"] = [{"step": 1}, {"step": 2000, "shallow": 9, "decay": 8}]
+    (folder / "run.json").write_text(json.dumps(record))
+    text = flat(card(read_evidence(folder)))
+    assert "Until step 2,000 it ran with shallow 9 and decay 8." in text
+    assert text.count("it ran with") == 1
+
+
 def test_every_kind_has_words() -> None:
     assert tuple(sorted(KIND_IS)) == tuple(sorted(KINDS))
 

@@ -32,12 +32,12 @@ from sleepmem.types import (
 )
 
 FastWeights = Any  # opaque outside the model that made it; immutable
-WakeState = Any  # opaque; advanced in place by `read` and `next` alone
+WakeState = Any  # opaque; advanced in place by `read`, `next` and `loss` alone
 
 
 @dataclass(frozen=True, slots=True)
 class SleepStep:
-    """One layer of one pass of a sleep; only the last step carries the new fast weights."""
+    """A part of one layer of one pass of a sleep; only the last one has the new fast weights."""
 
     index: int
     n_steps: int
@@ -143,7 +143,7 @@ class SleepLM(Protocol):
         ...
 
     def loss(self, state: WakeState, token_ids: Sequence[int]) -> list[float]:
-        """Return nats per token, on a copy of `state`; the first is nan if nothing was read yet."""
+        """Read ids as `read` does; return nats per token, the first nan if nothing was read yet."""
         ...
 
 

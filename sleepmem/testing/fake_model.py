@@ -166,6 +166,7 @@ class FakeSleepLM:
             seen.add(trigram)
         if losses and not n_read:
             losses[0] = float("nan")
+        state.ids = ids
         return losses
 
     def _check(self, token_ids: Sequence[int], n_read: int) -> None:

@@ -32,6 +32,7 @@ from sleepmem.types import (
 )
 
 FastWeights = Any  # opaque outside the model that made it; immutable
+SnapshotBytes = bytes | bytearray
 WakeState = Any  # opaque; advanced in place by `read`, `next` and `loss` alone
 
 
@@ -102,8 +103,10 @@ class SleepLM(Protocol):
         """Return canonical bytes: equal weights give equal bytes."""
         ...
 
-    def load(self, data: bytes) -> FastWeights:
+    def load(self, data: SnapshotBytes) -> FastWeights:
         """Return the weights that `dump` wrote; trusts nothing.
+
+        The weights may lie in `data`: nobody writes to it any more.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
@@ -349,8 +352,8 @@ class SnapshotStore(Protocol):
         """Store durably before returning; storing the same bytes again is harmless."""
         ...
 
-    async def get(self, agent: str, digest: str) -> bytes:
-        """Return the bytes, their digest checked.
+    async def get(self, agent: str, digest: str) -> SnapshotBytes:
+        """Return the bytes, their digest checked; they are the caller's.
 
         Raises:
             SnapshotNotFound, SnapshotCorrupt

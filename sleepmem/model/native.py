@@ -24,7 +24,7 @@ from sleepmem.model.sampling import sample
 from sleepmem.model.sleep import sleep_steps
 from sleepmem.model.snapshot_bytes import SnapshotFormat
 from sleepmem.model.together import step_together
-from sleepmem.protocols import SleepStep
+from sleepmem.protocols import SleepStep, SnapshotBytes
 from sleepmem.types import Message, Sampling
 
 FastWeights = tuple[Tensor, ...]  # (1, heads, d_k, d_v) float32 for each recurrent layer
@@ -107,7 +107,7 @@ class NativeSleepLM:
     def dump(self, weights: FastWeights) -> bytes:
         return self._format.dump(weights)
 
-    def load(self, data: bytes) -> FastWeights:
+    def load(self, data: SnapshotBytes) -> FastWeights:
         return self._format.load(data)
 
     def wake(self, weights: FastWeights) -> WakeState:

@@ -14,7 +14,7 @@ from sleepmem.errors import (
     ReplayDiverged,
     SnapshotNotFound,
 )
-from sleepmem.protocols import EpisodeLog, FastWeights
+from sleepmem.protocols import EpisodeLog, FastWeights, SnapshotBytes
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
 from sleepmem.types import Episode, Head, ReplayedEpisode
@@ -88,7 +88,8 @@ async def _verified(
     derived = await parts.engine.run(parts.lm.dump, child)
     digest = blake3(derived).hexdigest()
     try:
-        stored: bytes | None = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
+        stored: SnapshotBytes | None
+        stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
     except SnapshotNotFound:
         stored = None
     is_same = digest == episode.snapshot.digest if stored is None else derived == stored

@@ -23,7 +23,7 @@ from sleepmem.runtime.clock import SystemClock
 from sleepmem.runtime.gc import collect, rules_of
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Behaviour, Defaults, Lease
+from sleepmem.runtime.parts import Behaviour, Defaults, InUse, Lease
 from sleepmem.runtime.plan import planned
 from sleepmem.runtime.replay import episodes_between, verified_episodes
 from sleepmem.store import (
@@ -203,6 +203,7 @@ class SleepMemory:
             snapshots=MemorySnapshotStore(),
             residents=Residents(1),
             idle=IdleWatch(self._clock),
+            in_use=InUse(),
         )
         name, fingerprint = "ephemeral", parts.lm.fingerprint
         epoch = await parts.log.claim(
@@ -250,7 +251,8 @@ class SleepMemory:
         lease = house.leases.pop(name, None)
         if lease is not None:
             lease.is_lost = True
-        house.agents = {key: agent for key, agent in house.agents.items() if key[0] != name}
+        for key in [key for key in house.agents if key[0] == name]:
+            house.agents.pop(key, None)
         for digest in await house.snapshots.digests(name):
             try:
                 # an agent of the same name may have been born since, and have slept

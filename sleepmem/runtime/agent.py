@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sleepmem.runtime.parts import Lease, Parts
-from sleepmem.runtime.thread import LiveThread
+from sleepmem.runtime.thread import LiveThread, live_thread
 from sleepmem.runtime.verbs import Verbs
 from sleepmem.types import MAIN, checked_name
 
@@ -34,8 +32,7 @@ class Agent(Verbs):
 
     def __init__(self, parts: Parts, lease: Lease, branch: str) -> None:
         self._parts, self._lease, self._branch = parts, lease, branch
-        self._sleeps = asyncio.Lock()  # sleeps of a branch line up
-        self._live = LiveThread(parts, lease, branch, MAIN, self._sleeps)
+        self._live = live_thread(parts, lease, branch, MAIN)
         self._threads = {MAIN: self._live}
 
     @property
@@ -54,8 +51,7 @@ class Agent(Verbs):
         """
         checked_name("thread name", name)
         if name not in self._threads:
-            live = LiveThread(self._parts, self._lease, self._branch, name, self._sleeps)
-            self._threads[name] = live
+            self._threads[name] = live_thread(self._parts, self._lease, self._branch, name)
         if system is not None:
             self._threads[name].prompt(system)
         return AgentThread(self._threads[name])

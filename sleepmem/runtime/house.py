@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
@@ -39,7 +40,7 @@ class House:
         self.loop = asyncio.get_running_loop()
         self.claiming = asyncio.Lock()
         self.leases: dict[str, Lease] = {}
-        self.agents: dict[tuple[str, str], Agent] = {}
+        self.agents: WeakValueDictionary[tuple[str, str], Agent] = WeakValueDictionary()
         self.holder = f"{platform.node() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
         self._clock, self._defaults, self._load = clock, defaults, load
         self._lm: SleepLM | None = None

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import isnan
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
@@ -18,6 +19,9 @@ from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.types import Head, Sampling
+
+if TYPE_CHECKING:
+    from sleepmem.runtime.thread import LiveThread
 
 
 class Behaviour(TypedDict, total=False):
@@ -72,6 +76,21 @@ def at_least_one(name: str, value: int) -> int:
     return value
 
 
+class InUse:
+    """What somebody holds of agents, by name. Who rests costs nothing: the log has it all.
+
+    Attributes:
+        threads: of (agent, branch, thread).
+        sleeps: the locks of (agent, branch); its threads hold them.
+        prompted: threads whose system prompt is not in the log yet.
+    """
+
+    def __init__(self) -> None:
+        self.threads: WeakValueDictionary[tuple[str, str, str], LiveThread] = WeakValueDictionary()
+        self.sleeps: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self.prompted: set[LiveThread] = set()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The open parts of a memory, its model loaded."""
@@ -84,6 +103,7 @@ class Parts:
     defaults: Defaults
     residents: Residents
     idle: IdleWatch
+    in_use: InUse = field(default_factory=InUse)
 
     def tell(self, event: Event) -> None:
         """Tell the watcher, if there is one; see `sleepmem.events`."""

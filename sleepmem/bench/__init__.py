@@ -18,7 +18,8 @@ class Row:
         value: in `unit`.
         reference: what it is compared with, measured interleaved in the same run, same unit.
         ratio: value / reference.
-        goal: the bound that `ratio`, or else `value`, must keep; None is no goal.
+        difference: value - reference, where that is what counts.
+        goal: the bound that `ratio` or `difference`, or else `value`, must keep; None is no goal.
         holds: whether it does; None without a goal.
         lowest, highest: the spread of `value` over repetitions, if it is a mean of some.
     """
@@ -32,6 +33,7 @@ class Row:
     holds: bool | None = None
     lowest: float | None = None
     highest: float | None = None
+    difference: float | None = None
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

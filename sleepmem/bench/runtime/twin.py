@@ -20,27 +20,33 @@ from sleepmem.model.network import Block
 
 
 class AttentionTwin:
-    """Decodes after a history of `n_past` tokens, and has room for `n_more`."""
+    """Decodes after a history of `n_past` tokens, and has room for `n_more`.
+
+    Attributes:
+        network: as it is made of the same parts.
+    """
 
     def __init__(self, config: SleepConfig, n_past: int, n_more: int) -> None:
         shape = config.to_dict()
         layer_types = [ATTENTION] * config.num_hidden_layers
-        self._lm = SleepForCausalLM(SleepConfig(**{**shape, "layer_types": layer_types})).eval()
+        self.network = SleepForCausalLM(SleepConfig(**{**shape, "layer_types": layer_types})).eval()
         heads = config.num_attention_heads
         size = (1, heads, n_past + n_more, config.hidden_size // heads)
         self._caches = [(torch.randn(size), torch.randn(size)) for _ in layer_types]
         self._n_past = n_past
 
     @torch.inference_mode()
-    def decode(self, token_ids: Sequence[int]) -> None:
-        """Read some tokens one by one behind the history, and find what each predicts."""
+    def decode(self, token_ids: Sequence[int]) -> list[int]:
+        """Read some tokens one by one behind the history; return what each predicts."""
+        found = []
         for at, token_id in enumerate(token_ids, start=self._n_past):
-            h = self._lm.embed(torch.tensor([[token_id]]))
-            for layer, cache in zip(self._lm.model.layers, self._caches, strict=True):
+            h = self.network.embed(torch.tensor([[token_id]]))
+            for layer, cache in zip(self.network.model.layers, self._caches, strict=True):
                 block = cast(Block, layer)
                 h = h + _attend(cast(WindowAttention, block.mixer), block.mixer_norm(h), cache, at)
                 h = h + block.mlp(block.mlp_norm(h))
-            self._lm.logits(h[0, 0]).argmax()
+            found.append(int(self.network.logits(h[0, 0]).argmax()))
+        return found
 
 
 def _attend(mixer: WindowAttention, x: Tensor, cache: tuple[Tensor, Tensor], at: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The twin of a hybrid that remembers by attention alone: as deep and wide, nothing evicted.
 
 Random slow weights and a random history: what a token costs does not depend on them. Its KV cache
-is allocated once and written in place, and attention is torch's own.
+is allocated once and written in place, attention is torch's own, and nothing is convolved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class AttentionTwin:
     def __init__(self, config: SleepConfig, n_past: int, n_more: int) -> None:
         shape = config.to_dict()
         layer_types = [ATTENTION] * config.num_hidden_layers
-        self.network = SleepForCausalLM(SleepConfig(**{**shape, "layer_types": layer_types})).eval()
+        shape |= {"layer_types": layer_types, "attention_conv_kernel_dim": 0}
+        self.network = SleepForCausalLM(SleepConfig(**shape)).eval()
         heads = config.num_attention_heads
         size = (1, heads, n_past + n_more, config.hidden_size // heads)
         self._caches = [(torch.randn(size), torch.randn(size)) for _ in layer_types]

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.timeout(300)  # two processes load torch
 def test_command_measures_every_row_and_fails_with_its_goals(folder: str, tmp_path: Path) -> None:
     command = ["bench", "runtime", "--size", "small", "--model", folder, "--seed", "3"]
     result = CliRunner().invoke(main, [*command, "--out", str(tmp_path), "--json"])

@@ -19,6 +19,7 @@ from pathlib import Path
 from sleepmem.memory import SleepMemory
 
 STATM = Path("/proc/self/statm")
+N_WARM = 8  # turns of the first agents: what a process makes but once is not theirs
 
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
@@ -30,7 +31,8 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
             names = (f"agent-{n}" for n in range(first, stop))
             await asyncio.gather(*(_live(memory, name) for name in names))
 
-        await live(0, n_resident)
+        for _ in range(N_WARM):
+            await live(0, n_resident)
         few = _resident_bytes()
         for first in range(n_resident, n_agents, n_resident):
             await live(first, min(first + n_resident, n_agents))

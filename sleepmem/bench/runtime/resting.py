@@ -2,8 +2,9 @@
 
     python -m sleepmem.bench.runtime.resting FOLDER MODEL N_AGENTS N_RESIDENT
 
-Each is born, is told something, answers it and is not asked again; no more than N_RESIDENT of them
-stay awake. One line of JSON after every hundredth of them; the last one has the bytes.
+Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake,
+and those have lived as much when it is looked first as when it is looked again. A line of JSON
+whenever some have lived; the last one has the bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from sleepmem.memory import SleepMemory
 
 STATM = Path("/proc/self/statm")
-N_WARM = 8  # turns of the first agents: what a process makes but once is not theirs
+N_TURNS = 8  # of those who are awake when it is looked; what a process makes once is made by then
 
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
@@ -31,12 +32,14 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
             names = (f"agent-{n}" for n in range(first, stop))
             await asyncio.gather(*(_live(memory, name) for name in names))
 
-        for _ in range(N_WARM):
+        for _ in range(N_TURNS):
             await live(0, n_resident)
         few = _resident_bytes()
         for first in range(n_resident, n_agents, n_resident):
             await live(first, min(first + n_resident, n_agents))
             _say(share=first / n_agents)
+        for _ in range(N_TURNS - 1):
+            await live(n_agents - n_resident, n_agents)
         _say(share=1.0, few=few, all=_resident_bytes())
 
 

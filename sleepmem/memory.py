@@ -24,7 +24,7 @@ from sleepmem.runtime.clock import SystemClock
 from sleepmem.runtime.gc import collect, rules_of
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Behaviour, Defaults, Lease
+from sleepmem.runtime.parts import Behaviour, Defaults, InUse, Lease
 from sleepmem.runtime.plan import planned
 from sleepmem.runtime.replay import episodes_between, verified_episodes
 from sleepmem.store import (
@@ -68,7 +68,8 @@ class SleepMemory:
         passes: the paper's N.
         max_tokens: tokens of a reply at most.
         sampling: how tokens are chosen; None is greedy.
-        retention_floor: sleeps that retain less are rejected; None accepts any.
+        retention_floor: sleeps that retain less are rejected; None takes the floor that the model
+            comes with, minus infinity accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
         on_event: is told what happens; see `sleepmem.events`.
@@ -212,6 +213,7 @@ class SleepMemory:
             snapshots=MemorySnapshotStore(),
             residents=Residents(1),
             idle=IdleWatch(self._clock),
+            in_use=InUse(),
         )
         name, fingerprint = "ephemeral", parts.lm.fingerprint
         epoch = await parts.log.claim(

@@ -33,12 +33,13 @@ from sleepmem.types import (
 )
 
 FastWeights = Any  # opaque outside the model that made it; immutable
-WakeState = Any  # opaque; advanced in place by `read` and `next` alone
+SnapshotBytes = bytes | bytearray
+WakeState = Any  # opaque; advanced in place by `read`, `next` and `loss` alone
 
 
 @dataclass(frozen=True, slots=True)
 class SleepStep:
-    """One layer of one pass of a sleep; only the last step carries the new fast weights."""
+    """A part of one layer of one pass of a sleep; only the last one has the new fast weights."""
 
     index: int
     n_steps: int
@@ -65,6 +66,8 @@ class SleepLM(Protocol):
         fingerprint: BLAKE3-256 in hex over config, slow weights, tokenizer and chat template.
         window: the most tokens a wake state or one sleep pass may span.
         stop_ids: ids that close an assistant message.
+        retention_floor: sleeps that retain less are rejected unless the caller wants it otherwise;
+            None accepts any.
         numerics: what the bytes of a snapshot depend on besides the log (versions, dtype,
             threads, processor features); recorded with every sleep.
     """
@@ -75,6 +78,8 @@ class SleepLM(Protocol):
     def window(self) -> int: ...
     @property
     def stop_ids(self) -> frozenset[int]: ...
+    @property
+    def retention_floor(self) -> float | None: ...
     @property
     def numerics(self) -> Mapping[str, str]: ...
 
@@ -99,8 +104,10 @@ class SleepLM(Protocol):
         """Return canonical bytes: equal weights give equal bytes."""
         ...
 
-    def load(self, data: bytes) -> FastWeights:
+    def load(self, data: SnapshotBytes) -> FastWeights:
         """Return the weights that `dump` wrote; trusts nothing.
+
+        The weights may lie in `data`: nobody writes to it any more.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
@@ -140,7 +147,7 @@ class SleepLM(Protocol):
         ...
 
     def loss(self, state: WakeState, token_ids: Sequence[int]) -> list[float]:
-        """Return nats per token, on a copy of `state`; the first is nan if nothing was read yet."""
+        """Read ids as `read` does; return nats per token, the first nan if nothing was read yet."""
         ...
 
 
@@ -332,8 +339,8 @@ class SnapshotStore(Protocol):
         """Store durably before returning; storing the same bytes again is harmless."""
         ...
 
-    async def get(self, agent: str, digest: str) -> bytes:
-        """Return the bytes, their digest checked.
+    async def get(self, agent: str, digest: str) -> SnapshotBytes:
+        """Return the bytes, their digest checked; they are the caller's.
 
         Raises:
             SnapshotNotFound, SnapshotCorrupt

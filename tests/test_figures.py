@@ -56,7 +56,7 @@ def test_goals_hold_in_the_records(evidence: Evidence) -> None:
 def test_command_in_the_card_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     settings, _, _ = read_record(FOLDER)
     given: list[TrainSettings] = []
-    monkeypatch.setattr(run, "run", lambda settings, *_: given.append(settings) or {})
+    monkeypatch.setattr(run, "run", lambda settings, *_, **__: given.append(settings) or {})
     command = shlex.split(command_of(settings, "runs/again").replace("\\\n", ""))
     result = CliRunner().invoke(main, command[1:])
     assert (result.exit_code, given) == (0, [settings]), result.output

@@ -66,11 +66,42 @@ def wake(terminal: Terminal, seed: int) -> None:
 
 @bench.command()
 @seed_option
+@click.option("--size", type=click.Choice(["full", "small"]), default="full", show_default=True,
+              help="full takes some minutes; small only shows that it works.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/runtime",
+              show_default=True, help="Folder of the record, on the disk to measure.")  # fmt: skip
+@common
+@pass_terminal
+def runtime(terminal: Terminal, /, **given: Any) -> None:
+    """Is waking flat, sleep cheap, a restart quick, a commit shared, a resting agent small?
+
+    Each figure is measured in turns with what it is compared with.
+
+    \b
+    Example:
+      sleepmem bench runtime
+      sleepmem bench runtime --size small --out /tmp/runtime
+    """
+    from sleepmem.bench.runtime.suite import Request, run_runtime
+
+    with _shown() as report:
+        outcome = run_runtime(Request(terminal.settings().model, **given), report)
+    terminal.write_document({"bench": "runtime", **outcome.record})
+    if not terminal.as_json:
+        _print_rows(outcome.rows)
+    terminal.talk(f"wrote {outcome.path}")
+    _exit(outcome.rows)
+
+
+@bench.command()
+@seed_option
 @click.option("--lives", "n_lives", type=click.IntRange(2), default=200, show_default=True,
               help="Judged by kind; by age a quarter of them, by load an eighth.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs/memory",
               show_default=True, help="Folder of record and figures.")  # fmt: skip
-@click.option("--alone", is_flag=True, help="Without the checkpoints it is compared with.")
+@click.option("--without", multiple=True,
+              type=click.Choice(["passes1_steps", "passes1_compute", "attention"]),
+              help="A checkpoint it is not to be compared with; may be given often.")  # fmt: skip
 @figures_option
 @common
 @pass_terminal
@@ -185,7 +216,16 @@ def soak(terminal: Terminal, /, real: bool, **given: Any) -> None:
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
-    columns = ["what", "#value", "unit", "spread", "#reference", "#ratio", "#goal", "holds"]
+    columns = [
+        "what",
+        "#value",
+        "unit",
+        "spread",
+        "#reference",
+        "#ratio or difference",
+        "#goal",
+        "holds",
+    ]
     print_table(columns, [_cells(row) for row in rows])
 
 
@@ -199,7 +239,8 @@ def _cells(row: Row) -> list[str]:
         return "" if value is None else f"{value:.4g}"
 
     holds = {True: "yes", False: "no", None: ""}[row.holds]
-    figures = (shown(row.reference), shown(row.ratio), shown(row.goal))
+    compared = row.ratio if row.difference is None else row.difference
+    figures = (shown(row.reference), shown(compared), shown(row.goal))
     value = str(int(row.value)) if row.value == int(row.value) else shown(row.value)
     spread = "" if row.lowest is None else f"{shown(row.lowest)} to {shown(row.highest)}"
     return [row.name, value, row.unit, spread, *figures, holds]

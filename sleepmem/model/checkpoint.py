@@ -53,6 +53,7 @@ MAX_COUNTS = {
 }
 MAY_BE_ZERO = {"attention_conv_kernel_dim"}  # of the counts
 MAX_REALS = {"rope_theta": 1e12, "rms_norm_eps": 1.0}
+FLOOR = "retention_floor"  # not of the fingerprint: it may be measured anew
 MAX_FAST_WEIGHTS = 1 << 30  # bytes per agent; snapshot files are not larger
 DTYPES = {"F32", "F16", "BF16"}  # on disk; in memory it is float32
 
@@ -123,7 +124,7 @@ def _read_config(path: Path) -> SleepConfig:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError(f"{CONFIG} is not an object")
-    fields = {name: found[name] for name in SHAPE_FIELDS if name in found}
+    fields = {name: found[name] for name in (*SHAPE_FIELDS, FLOOR) if name in found}
     for name, value in fields.items():
         if not _is_sane(name, value):
             raise ValueError(f"{CONFIG}: {name} cannot be {ascii(value)[:40]}")
@@ -146,6 +147,8 @@ def _is_sane(name: str, value: Any) -> bool:
         return type(value) is int and least <= value <= MAX_COUNTS[name]
     if name in MAX_REALS:
         return type(value) in (int, float) and 0 < value <= MAX_REALS[name]  # never true of NaN
+    if name == FLOOR:
+        return value is None or (type(value) in (int, float) and 0 <= value <= 1)
     if name == "layer_types":
         kinds = (ATTENTION, RECURRENT)
         is_list = isinstance(value, list) and 1 <= len(value) <= MAX_LAYERS

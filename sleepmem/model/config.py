@@ -20,6 +20,7 @@ class SleepConfig(PreTrainedConfig):
         attention_conv_kernel_dim: tokens of the short convolution before attention; 0 is none.
         linear_gain: of fresh linear layers: their standard deviation times the root of their
             inputs; 1 keeps the variance.
+        retention_floor: a sleep that retains less is not to be trusted; None where nobody measured.
         linear_*: the recurrent layers; their state is (heads, key_head_dim, value_head_dim).
     """
 
@@ -43,6 +44,7 @@ class SleepConfig(PreTrainedConfig):
         initializer_range: float = 0.1,
         linear_gain: float = 1.0,
         tie_word_embeddings: bool = True,
+        retention_floor: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -62,6 +64,7 @@ class SleepConfig(PreTrainedConfig):
         self.rms_norm_eps = rms_norm_eps
         self.initializer_range = initializer_range
         self.linear_gain = linear_gain
+        self.retention_floor = retention_floor
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
 

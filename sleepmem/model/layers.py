@@ -113,7 +113,7 @@ class WindowAttention(nn.Module):
         self, x: Tensor, cache: KeyValues | None, mask: Tensor | None
     ) -> tuple[Tensor, KeyValues]:
         n_batch, n_tokens, _ = x.shape
-        x, tail = self.mix(x, cache, mask)
+        x, tail = self.mix(x, cache.tail if cache else None, mask)
         q, k, v = self.qkv(x).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         n_past = cache.keys.shape[2] if cache else 0
         positions = torch.arange(n_past, n_past + n_tokens, device=x.device)[None]
@@ -127,12 +127,12 @@ class WindowAttention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(x.shape)), KeyValues(k, v, mask, tail)
 
     def mix(
-        self, x: Tensor, cache: KeyValues | None, mask: Tensor | None
+        self, x: Tensor, tail: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Add to each token those just before it; return the tail for the next call."""
         if self.conv is None:
             return x, None
-        before, tail = convolve(x, self.conv, cache.tail if cache else None, mask)
+        before, tail = convolve(x, self.conv, tail, mask)
         return x + before, tail
 
 

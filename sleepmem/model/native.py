@@ -26,10 +26,12 @@ from sleepmem.model.sampling import sample
 from sleepmem.model.sleep import sleep_steps
 from sleepmem.model.snapshot_bytes import SnapshotFormat
 from sleepmem.model.together import step_together
-from sleepmem.protocols import SleepStep
+from sleepmem.protocols import SleepStep, SnapshotBytes
 from sleepmem.types import Message, Sampling
 
 FastWeights = tuple[Tensor, ...]  # (1, heads, d_k, d_v) float32 for each recurrent layer
+
+BLOCK = 64  # tokens of a step of a sleep; it takes about as long as to decode a token or two
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,6 +77,7 @@ class NativeSleepLM:
         self.window: int = lm.config.window
         self.vocabulary_size: int = lm.config.vocab_size
         self.stop_ids = frozenset({chat.end})
+        self.retention_floor: float | None = lm.config.retention_floor
         self._format = SnapshotFormat(fingerprint, self.blank())
 
     @property
@@ -85,6 +88,7 @@ class NativeSleepLM:
             "device": "cpu",
             "dtype": "float32",
             "threads": "1",
+            "block": str(BLOCK),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "machine": platform.machine(),
             "processor": processor(),
@@ -107,7 +111,7 @@ class NativeSleepLM:
     def dump(self, weights: FastWeights) -> bytes:
         return self._format.dump(weights)
 
-    def load(self, data: bytes) -> FastWeights:
+    def load(self, data: SnapshotBytes) -> FastWeights:
         return self._format.load(data)
 
     def wake(self, weights: FastWeights) -> WakeState:
@@ -155,8 +159,9 @@ class NativeSleepLM:
     def _sleep(
         self, weights: FastWeights, token_ids: Sequence[int], passes: int
     ) -> Iterator[SleepStep]:
-        steps = sleep_steps(self._lm, weights, torch.tensor([list(token_ids)]), passes)
-        n_steps = passes * len(self._lm.model.layers)
+        ids = torch.tensor([list(token_ids)])
+        steps = sleep_steps(self._lm, weights, ids, passes, block=BLOCK)
+        n_steps = passes * len(self._lm.model.layers) * math.ceil(len(token_ids) / BLOCK)
         for index in range(n_steps):
             new = self._step(steps)
             if new is not None:
@@ -172,12 +177,13 @@ class NativeSleepLM:
         if not token_ids:
             return []
         before = state.logits
-        logits = self._forward(self.copy(state), token_ids)[:-1]
+        logits = self._forward(state, token_ids)
+        state.logits = logits[-1]
         targets = torch.tensor(list(token_ids))
         first = math.nan
         if before is not None:
             first = float(F.cross_entropy(before, targets[0]))
-        return [first, *F.cross_entropy(logits, targets[1:], reduction="none").tolist()]
+        return [first, *F.cross_entropy(logits[:-1], targets[1:], reduction="none").tolist()]
 
     def _forward(self, state: WakeState, token_ids: Sequence[int]) -> Tensor:
         """Read ids into `state`; return the logits (tokens, vocab) after each of them."""

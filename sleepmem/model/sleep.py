@@ -16,7 +16,9 @@ weights at the start of the window, so that a sleep does not depend on how the t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
+import torch
 from torch import Tensor
 
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
@@ -28,29 +30,36 @@ def sleep_steps(
     token_ids: Tensor,
     passes: int,
     mask: Tensor | None = None,
+    block: int | None = None,
 ) -> Iterator[tuple[Tensor, ...] | None]:
-    """Write a window into fast weights, one layer of one pass at a step.
+    """Write a window into fast weights, one block of tokens in one layer of one pass at a step.
 
     Args:
         weights: at the start of the window, (batch, heads, d_k, d_v) each; unchanged.
         token_ids: (batch, tokens) or (batch, tokens, parts), at most a window of tokens.
         passes: >= 1, the paper's N; counts the total.
         mask: (batch, tokens), false at padding, which leaves the fast weights as they are.
+        block: tokens of a step at most; None is all. Results differ by rounding.
 
     Yields:
         None, and at the last step the new fast weights.
     """
     h = lm.embed(token_ids)
+    size = block or h.shape[1]
+    masks = mask.split(size, dim=1) if mask is not None else repeat(None)
     for n in range(passes):
-        before = lm.model.window_start(weights)
         after: list[LayerState] = []
-        for layer, state in zip(lm.model.layers, before, strict=True):
-            h, state = layer(h, state, mask)
+        for layer, state in zip(lm.model.layers, lm.model.window_start(weights), strict=True):
+            done: list[Tensor] = []
+            for x, seen in zip(h.split(size, dim=1), masks, strict=False):
+                if n or after or done:
+                    yield None
+                y, state = layer(x, state, seen)
+                done.append(y)
+            h = torch.cat(done, dim=1)
             after.append(state)
-            if len(after) < len(before):
-                yield None
         weights = fast_weights(after)
-        yield weights if n == passes - 1 else None
+    yield tuple(weights)
 
 
 def sleep(

@@ -11,6 +11,7 @@ a bound that holds for every life would be passed by nothing but absurd values.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sleepmem.errors import FingerprintMismatch, SnapshotCorrupt
+from sleepmem.protocols import SnapshotBytes
 
 _CLAIM = re.compile(rb'\{"__metadata__":\{"fingerprint":"([0-9a-f]{64})"\}')
 
@@ -44,8 +46,8 @@ class SnapshotFormat:
         tensors = {f"layers.{i:03d}": tensor.contiguous() for i, tensor in enumerate(weights)}
         return save(tensors, {"fingerprint": self._fingerprint})
 
-    def load(self, data: bytes) -> tuple[Tensor, ...]:
-        """Return the fast weights of a file.
+    def load(self, data: SnapshotBytes) -> tuple[Tensor, ...]:
+        """Return the fast weights of a file; those of a bytearray lie in it.
 
         Raises:
             FingerprintMismatch: the header names another model.
@@ -60,12 +62,13 @@ class SnapshotFormat:
             raise self._corrupt(data, f"{len(data)} bytes instead of {self._n_bytes}")
         if not self._shapes:  # attention alone; a buffer of nothing is refused by torch
             return ()
-        body = bytearray(memoryview(data)[len(self._header) :])
-        flat = torch.frombuffer(body, dtype=torch.float32)
-        if not bool(torch.isfinite(flat).all()):
+        body = data if isinstance(data, bytearray) else bytearray(data)
+        flat = torch.frombuffer(body, dtype=torch.float32, offset=len(self._header))
+        # one pass that makes no second tensor; a NaN is both lowest and highest
+        if not all(math.isfinite(end) for end in torch.aminmax(flat)):
             raise self._corrupt(data, "a value is not finite")
         parts = flat.split([shape.numel() for shape in self._shapes])
         return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
 
-    def _corrupt(self, data: bytes, problem: str) -> SnapshotCorrupt:
+    def _corrupt(self, data: SnapshotBytes, problem: str) -> SnapshotCorrupt:
         return SnapshotCorrupt(f"of {len(data)} bytes", problem)

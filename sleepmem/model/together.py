@@ -82,13 +82,11 @@ def _mixed(
     """Apply the short convolution of an attention layer; return each state's tail, if any."""
     if mixer.conv is None:
         return x, [None] * len(caches)
-    rows, tails = [], []
-    for row, cache in zip(x.split(1), caches, strict=True):
-        mixed, tail = mixer.mix(row, cache, None)
-        assert tail is not None
-        rows.append(mixed)
-        tails.append(tail.clone())  # of this state alone
-    return torch.cat(rows), tails
+    zero = x.new_zeros(1, mixer.conv.shape[-1] - 1, x.shape[-1])
+    tails = [zero if cache is None or cache.tail is None else cache.tail for cache in caches]
+    mixed, after = mixer.mix(x, torch.cat(tails), None)
+    assert after is not None
+    return mixed, [tail.clone() for tail in after.split(1)]  # each of its state alone
 
 
 def _remember(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sleepmem.runtime.idle import looks_at_clock
 from sleepmem.runtime.parts import Lease, Parts
-from sleepmem.runtime.thread import LiveThread
+from sleepmem.runtime.thread import LiveThread, live_thread
 from sleepmem.runtime.verbs import Verbs
 from sleepmem.types import MAIN, checked_name
 
@@ -35,10 +33,8 @@ class Agent(Verbs):
 
     def __init__(self, parts: Parts, lease: Lease, branch: str) -> None:
         self._parts, self._lease, self._branch = parts, lease, branch
-        self._sleeps = asyncio.Lock()  # sleeps of a branch line up
-        self._live = LiveThread(parts, lease, branch, MAIN, self._sleeps)
+        self._live = live_thread(parts, lease, branch, MAIN)
         self._threads = {MAIN: self._live}
-        self._resumed = 0  # the epoch in which it was looked for what had been left open
 
     @property
     def name(self) -> str:
@@ -50,10 +46,12 @@ class Agent(Verbs):
 
     def resume(self) -> None:
         """Have the policy asked, if time moves it, about what was left open before this claim."""
-        if self._resumed != self._lease.epoch:
-            self._resumed = self._lease.epoch
-            if looks_at_clock(self._parts.defaults.policy, self._parts.lm.window):
-                self._parts.idle.search(self._arm_what_waits)
+        parts, lease = self._parts, self._lease
+        if self._branch not in lease.resumed and looks_at_clock(
+            parts.defaults.policy, parts.lm.window
+        ):
+            lease.resumed |= {self._branch}
+            parts.idle.search(self._arm_what_waits)
 
     async def _arm_what_waits(self) -> None:
         log = self._parts.log
@@ -75,6 +73,5 @@ class Agent(Verbs):
 
     def _live_thread(self, name: str) -> LiveThread:
         if name not in self._threads:
-            live = LiveThread(self._parts, self._lease, self._branch, name, self._sleeps)
-            self._threads[name] = live
+            self._threads[name] = live_thread(self._parts, self._lease, self._branch, name)
         return self._threads[name]

@@ -107,7 +107,7 @@ class Claims:
             await self._give_back()
         self._check_open()
         lease = self._held.setdefault(agent, Lease(agent, epoch, self._watcher))
-        lease.epoch, lease.is_lost = epoch, False
+        lease.epoch, lease.is_lost, lease.resumed = epoch, False, frozenset()
         return lease
 
     def _check_open(self) -> None:

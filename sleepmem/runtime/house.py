@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
@@ -35,7 +37,7 @@ class House:
         self.closing = AsyncExitStack()
         self.loop = asyncio.get_running_loop()
         self.claims = Claims(log, clock, defaults.on_event)
-        self.agents: dict[tuple[str, str], Agent] = {}
+        self.agents: WeakValueDictionary[tuple[str, str], Agent] = WeakValueDictionary()
         self._clock, self._defaults, self._load = clock, defaults, load
         self._lm: SleepLM | None = None
         self._parts: Parts | None = None
@@ -64,20 +66,24 @@ class House:
     def forget(self, name: str) -> None:
         """Let go of an agent that was deleted."""
         self.claims.forget(name)
-        self.agents = {key: agent for key, agent in self.agents.items() if key[0] != name}
+        for key in [key for key in self.agents if key[0] == name]:
+            self.agents.pop(key, None)
 
     async def parts(self) -> Parts:
         """Return what agents need, the model among it."""
         if self._parts is None:
             lm = await self.engine.run(self.load)
             # whoever waited for the same load may have been first
+            defaults = self._defaults
+            if defaults.retention_floor is None:
+                defaults = replace(defaults, retention_floor=lm.retention_floor)
             self._parts = self._parts or Parts(
                 lm=lm,
                 engine=self.engine,
                 log=self.log,
                 snapshots=self.snapshots,
                 clock=self._clock,
-                defaults=self._defaults,
+                defaults=defaults,
                 residents=Residents(self._defaults.resident),
                 idle=self.idle,
             )

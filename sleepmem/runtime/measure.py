@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sleepmem.protocols import FastWeights, SleepLM
 from sleepmem.runtime.parts import Parts
 from sleepmem.types import Episode, LoggedMessage, Measures, Role
 
 MAX_EARLIER = 4  # episodes of the lineage on which interference is measured
+BLOCK = 64  # tokens that are read in one call: wake work of others runs between
 SCORED = frozenset({Role.USER, Role.TOOL})
 
 
@@ -30,16 +31,23 @@ async def measure(
     ids = scored_ids(told, limit)
     if len(ids) < 2:
         return None
-    first = await run(loss_from, lm, parent, ids)
-    again = await run(loss_from, lm, child, ids)
-    cached = await run(loss_cached, lm, parent, ids)
+
+    async def loss(steps: Iterator[list[float]]) -> float:
+        losses: list[float] = []
+        while (step := await run(next, steps, None)) is not None:
+            losses += step
+        return _mean(losses)
+
+    first = await loss(_losses(lm, parent, ids))
+    again = await loss(_losses(lm, child, ids))
+    cached = await loss(_losses(lm, parent, ids, is_cached=True))
     rises = []
     for episode in earlier:
         messages = await parts.log.messages_between(episode.thread_id, episode.start, episode.stop)
         old_ids = scored_ids(messages, limit)
         if len(old_ids) > 1:
-            before = await run(loss_from, lm, parent, old_ids)
-            rises.append(await run(loss_from, lm, child, old_ids) - before)
+            before = await loss(_losses(lm, parent, old_ids))
+            rises.append(await loss(_losses(lm, child, old_ids)) - before)
     return Measures(
         first=first, again=again, cached=cached, interference=_mean(rises) if rises else None
     )
@@ -60,15 +68,31 @@ def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
 
 def loss_from(lm: SleepLM, weights: FastWeights, ids: Sequence[int]) -> float:
     """Return the loss of reading ids awake, nats per token."""
-    # position 0 of a fresh state has no loss
-    return _mean(lm.loss(lm.wake(weights), ids)[1:])
+    return _mean([loss for step in _losses(lm, weights, ids) for loss in step])
 
 
-def loss_cached(lm: SleepLM, weights: FastWeights, ids: list[int]) -> float:
+def loss_cached(lm: SleepLM, weights: FastWeights, ids: Sequence[int]) -> float:
     """Return the loss of reading ids a second time, after a first, nats per token."""
+    steps = _losses(lm, weights, ids, is_cached=True)
+    return _mean([loss for step in steps for loss in step])
+
+
+def _losses(
+    lm: SleepLM, weights: FastWeights, ids: Sequence[int], *, is_cached: bool = False
+) -> Iterator[list[float]]:
+    """Yield the losses of all ids but the first, some at a step.
+
+    Args:
+        is_cached: read them once before.
+    """
     state = lm.wake(weights)
-    lm.read(state, ids)
-    return _mean(lm.loss(state, ids)[1:])
+    blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
+    for block in blocks if is_cached else ():
+        lm.read(state, block)
+        yield []
+    for n, block in enumerate(blocks):
+        losses = lm.loss(state, block)
+        yield losses if n else losses[1:]  # position 0 of a fresh state has no loss
 
 
 def _mean(values: Sequence[float]) -> float:

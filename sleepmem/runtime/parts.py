@@ -7,8 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from math import isfinite
-from typing import TypedDict
+from math import isnan
+from typing import TYPE_CHECKING, TypedDict
+from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
@@ -20,6 +21,9 @@ from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.types import Head, Sampling
+
+if TYPE_CHECKING:
+    from sleepmem.runtime.thread import LiveThread
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,8 @@ class Defaults:
     """How agents behave unless a call says otherwise.
 
     Attributes:
-        retention_floor: a sleep that retains less is rejected; None accepts any.
+        retention_floor: a sleep that retains less is rejected; None takes the model's own floor,
+            minus infinity accepts any.
         min_tokens: shorter episodes are not slept on, unless the window forces it.
         resident: wake states that are kept between turns.
         wait_s: seconds that a call waits for an earlier one on its thread.
@@ -64,7 +69,7 @@ class Defaults:
             at_least_one(name, getattr(self, name))
         floor = self.retention_floor
         is_number = isinstance(floor, int | float) and not isinstance(floor, bool)
-        if floor is not None and not (is_number and isfinite(floor)):
+        if floor is not None and not (is_number and not isnan(floor)):
             raise ConfigError(f"retention_floor must be a number or None, not {floor!r}")
 
 
@@ -73,6 +78,21 @@ def at_least_one(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{name} must be a whole number from 1 on, not {value!r}")
     return value
+
+
+class InUse:
+    """What somebody holds of agents, by name. Who rests costs nothing: the log has it all.
+
+    Attributes:
+        threads: of (agent, branch, thread).
+        sleeps: the locks of (agent, branch); its threads hold them.
+        prompted: threads whose system prompt is not in the log yet.
+    """
+
+    def __init__(self) -> None:
+        self.threads: WeakValueDictionary[tuple[str, str, str], LiveThread] = WeakValueDictionary()
+        self.sleeps: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self.prompted: set[LiveThread] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +107,7 @@ class Parts:
     defaults: Defaults
     residents: Residents
     idle: IdleWatch
+    in_use: InUse = field(default_factory=InUse)
 
     def tell(self, event: Event) -> None:
         """Tell the watcher, if there is one; see `sleepmem.events`."""
@@ -133,12 +154,16 @@ class Lease:
 
     Args:
         watcher: is told when it is lost.
+
+    Attributes:
+        resumed: branches that were searched, since it was claimed, for what had been left open.
     """
 
     agent: str
     epoch: int
     watcher: Watcher | None = None
     is_lost: bool = False
+    resumed: frozenset[str] = frozenset()
 
     @contextmanager
     def watched(self) -> Iterator[None]:

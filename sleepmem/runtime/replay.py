@@ -18,7 +18,7 @@ from sleepmem.errors import (
     SnapshotCorrupt,
     SnapshotNotFound,
 )
-from sleepmem.protocols import EpisodeLog, FastWeights
+from sleepmem.protocols import EpisodeLog, FastWeights, SnapshotBytes
 from sleepmem.runtime.measure import loss_from
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
@@ -102,7 +102,8 @@ async def _verified(
     derived = await parts.engine.run(parts.lm.dump, child)
     digest = blake3(derived).hexdigest()
     try:
-        stored: bytes | None = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
+        stored: SnapshotBytes | None
+        stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
     except SnapshotNotFound:
         stored = None
     is_same = digest == episode.snapshot.digest if stored is None else derived == stored
@@ -124,7 +125,7 @@ async def _verified(
 
 
 async def _apart(
-    parts: Parts, ids: Sequence[int], derived: FastWeights, stored: bytes | None
+    parts: Parts, ids: Sequence[int], derived: FastWeights, stored: SnapshotBytes | None
 ) -> float | None:
     """Return by how much losses awake on two fast weights differ, nats per token."""
     if stored is None or len(ids) < 2:

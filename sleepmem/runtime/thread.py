@@ -57,6 +57,7 @@ class LiveThread:
     def prompt(self, system: str) -> None:
         """Replace the system prompt, from the next call on."""
         self._system = checked_text("the system prompt", system)
+        self.parts.in_use.prompted.add(self)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Thread]:
@@ -84,6 +85,7 @@ class LiveThread:
         self._row = (epoch, row)
         if self._system is system:
             self._system = None  # it is in the log; a later one is not
+            self.parts.in_use.prompted.discard(self)
         return row
 
     # where it stands
@@ -342,3 +344,13 @@ class LiveThread:
             result = await self.sleep_and_swap(row, wish)
             if not result.is_late:  # else another sleep came first and may have left something
                 return None
+
+
+def live_thread(parts: Parts, lease: Lease, branch: str, name: str) -> LiveThread:
+    """Return the thread that is in use under that name, or else a new one."""
+    in_use, key = parts.in_use, (lease.agent, branch, name)
+    live = in_use.threads.get(key)
+    if live is None or live.lease is not lease:  # an agent of that name may have been deleted
+        sleeps = in_use.sleeps.setdefault((lease.agent, branch), asyncio.Lock())
+        live = in_use.threads[key] = LiveThread(parts, lease, branch, name, sleeps)
+    return live

@@ -31,6 +31,7 @@ from sleepmem.errors import (
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
+PIECE = 1 << 18  # bytes read and hashed at once
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -73,7 +74,7 @@ class SnapshotFiles:
         check_size(data, self._max_bytes)
         return await asyncio.to_thread(self._put, folder, data)
 
-    async def get(self, agent: str, digest: str) -> bytes:
+    async def get(self, agent: str, digest: str) -> bytearray:
         path = self._folder(agent) / checked_digest(digest)
         return await asyncio.to_thread(self._get, agent, path)
 
@@ -175,13 +176,13 @@ class SnapshotFiles:
             # also of a file that is gone: who took it may not have come as far as this
             self._flush_folder(path.parent)
 
-    def _get(self, agent: str, path: Path) -> bytes:
+    def _get(self, agent: str, path: Path) -> bytearray:
         with _translated(f"snapshot {path.name}", "read"):
             try:
-                data = _read(path, self._max_bytes)
+                data, digest = _read(path, self._max_bytes)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, path.name) from exc
-        if not hmac.compare_digest(blake3(data).digest(), bytes.fromhex(path.name)):
+        if not hmac.compare_digest(digest, bytes.fromhex(path.name)):
             raise SnapshotCorrupt(path.name, "its bytes have another digest")
         return data
 
@@ -219,7 +220,8 @@ def folder_name(agent: str) -> str:
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def _read(path: Path, max_bytes: int) -> tuple[bytearray, bytes]:
+    """Return the bytes of a file and their digest."""
     # no links and no waiting on a pipe: only what `_write` makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -235,8 +237,14 @@ def _read(path: Path, max_bytes: int) -> bytes:
         if status.st_size > max_bytes:
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
             raise SnapshotCorrupt(path.name, problem)
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
+        data, hasher, n_read = bytearray(status.st_size), blake3(), 0
+        with open(descriptor, "rb", buffering=0, closefd=False) as file, memoryview(data) as view:
+            # hashed piece by piece, while a piece is still in the processor's cache
+            while n_new := file.readinto(view[n_read : n_read + PIECE]):
+                hasher.update(view[n_read : n_read + n_new])
+                n_read += n_new
+        del data[n_read:]
+        return data, hasher.digest()
     finally:
         os.close(descriptor)
 

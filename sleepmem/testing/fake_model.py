@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from sleepmem.errors import ConfigError, FingerprintMismatch, SnapshotCorrupt
-from sleepmem.protocols import Detokenizer, SleepStep
+from sleepmem.protocols import Detokenizer, SleepStep, SnapshotBytes
 from sleepmem.types import JsonObject, Message, Role, Sampling
 
 ROLES = {Role.SYSTEM: 256, Role.USER: 257, Role.ASSISTANT: 258, Role.TOOL: 259}
@@ -61,6 +61,7 @@ class FakeSleepLM:
     def __init__(self, window: int = 512, *, name: str = "fake") -> None:
         self._window = window
         self._fingerprint = blake3(f"{name}/{window}".encode()).hexdigest()
+        self.retention_floor: float | None = None
         self.numerics_profile: dict[str, str] = {"model": "fake", "dtype": "bytes"}
 
     @property
@@ -104,9 +105,9 @@ class FakeSleepLM:
         data = MAGIC + bytes.fromhex(self.fingerprint) + body
         return data + blake3(data).digest()
 
-    def load(self, data: bytes) -> FakeWeights:
+    def load(self, data: SnapshotBytes) -> FakeWeights:
         digest = blake3(data).hexdigest()
-        data, checksum = data[:-32], data[-32:]
+        data, checksum = bytes(data[:-32]), data[-32:]
         if not data.startswith(MAGIC):
             raise SnapshotCorrupt(digest, "not fast weights of the fake model")
         if blake3(data).digest() != checksum:
@@ -165,6 +166,7 @@ class FakeSleepLM:
             seen.add(trigram)
         if losses and not n_read:
             losses[0] = float("nan")
+        state.ids = ids
         return losses
 
     def _check(self, token_ids: Sequence[int], n_read: int) -> None:

@@ -60,7 +60,7 @@ class SleepLMContract:
 
     def assert_same_state(self, lm: SleepLM, one: WakeState, other: WakeState) -> None:
         probe = user(lm, PROBE)
-        losses = lm.loss(one, probe), lm.loss(other, probe)
+        losses = lm.loss(lm.copy(one), probe), lm.loss(lm.copy(other), probe)
         for a, b in zip(*losses, strict=True):
             assert abs(a - b) <= self.tolerance or (math.isnan(a) and math.isnan(b))
         assert generated(lm, lm.copy(one), 4) == generated(lm, lm.copy(other), 4)
@@ -73,6 +73,7 @@ class SleepLMContract:
         assert lm.window > 0
         assert lm.stop_ids
         assert all(isinstance(k, str) and isinstance(v, str) for k, v in lm.numerics.items())
+        assert lm.retention_floor is None or 0 <= lm.retention_floor <= 1
 
     # text
 
@@ -199,20 +200,21 @@ class SleepLMContract:
     def test_loss_has_one_value_per_token(
         self, lm: SleepLM, lived: FastWeights, ids: list[int]
     ) -> None:
-        state = lm.wake(lived)
-        first = lm.loss(state, ids)
+        first = lm.loss(lm.wake(lived), ids)
         assert len(first) == len(ids)
         assert math.isnan(first[0])
         assert all(math.isfinite(value) and value >= 0 for value in first[1:])
-        lm.read(state, ids[:1])
-        assert all(math.isfinite(value) for value in lm.loss(state, ids[1:]))
+        assert lm.loss(lm.wake(lived), []) == []
 
-    def test_loss_leaves_the_state(self, lm: SleepLM, lived: FastWeights, ids: list[int]) -> None:
-        state = lm.wake(lived)
-        lm.read(state, ids)
-        twin = lm.copy(state)
-        lm.loss(state, user(lm, "Something else entirely."))
+    def test_loss_reads(self, lm: SleepLM, lived: FastWeights, ids: list[int]) -> None:
+        state, twin = lm.wake(lived), lm.wake(lived)
+        whole = lm.loss(state, ids)
+        pieces = lm.loss(twin, ids[:7]) + lm.loss(twin, ids[7:])
+        assert pieces[1:] == pytest.approx(whole[1:], abs=self.tolerance)
         self.assert_same_state(lm, state, twin)
+        read = lm.wake(lived)
+        lm.read(read, ids)
+        self.assert_same_state(lm, read, twin)
 
     def test_window_is_a_bound(self, lm: SleepLM) -> None:
         filler = (user(lm, "on and on ") * lm.window)[: lm.window]
@@ -227,7 +229,8 @@ class SleepLMContract:
     # asleep
 
     def test_sleep_ends_with_the_weights(self, lm: SleepLM, ids: list[int]) -> None:
-        steps = list(lm.sleep(lm.blank(), ids, 3))
+        window = (ids * lm.window)[: lm.window]
+        steps = list(lm.sleep(lm.blank(), window, 3))
         assert [step.index for step in steps] == list(range(len(steps)))
         assert {step.n_steps for step in steps} == {len(steps)}
         assert len(steps) >= 3

@@ -47,7 +47,8 @@ class Progress:
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     held_out: dict[str, float] = field(default_factory=dict)  # accuracy at the end
-    branched: dict[str, Any] = field(default_factory=dict)  # step, and what was other before it
+    # of each branch that led here, oldest first: its step, and the settings that were others before
+    branched: list[dict[str, Any]] = field(default_factory=list)
 
 
 def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:

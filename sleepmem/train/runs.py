@@ -122,7 +122,7 @@ def branch_run(
     """Fill model and optimiser from the last save of a run that goes on with other settings.
 
     Returns:
-        Where that run stood, with what was other until then in `branched`.
+        Where that run stood, with what was other until then at the end of `branched`.
 
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
@@ -131,7 +131,7 @@ def branch_run(
     found, progress = _restored(folder, lm, optimizers)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
-    progress.branched = {"step": progress.step, **other}
+    progress.branched.append({"step": progress.step, **other})
     return progress
 
 

@@ -48,18 +48,18 @@ def remembers(evidence: Evidence, folder_at: str) -> str:
     return _filled("remembers.md", figures | where)
 
 
-def refreshed(readme: str, part: str) -> str:
-    """Return README with the part between its marks replaced.
+def refreshed(readme: str, part: str, begin: str = BEGIN) -> str:
+    """Return README with the part replaced that stands between `begin` and the end after it.
 
     Raises:
         ConfigError: it has no marks.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, found, rest = readme.partition(begin)
     _, end, after = rest.partition(END)
-    if not (begin and end):
+    if not (found and end):
         raise ConfigError(
-            "README has no place for what the model remembers",
-            hint=f"Give it the lines {BEGIN.strip()!r} and {END.strip()!r}.",
+            "README has no place for what is to be written there",
+            hint=f"Give it the lines {begin.strip()!r} and {END.strip()!r}.",
         )
     return f"{before}{begin}\n{part}\n{end}{after}"
 

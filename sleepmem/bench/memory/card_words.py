@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from sleepmem.bench import Row
+from sleepmem.bench.memory.checkpoints import ATTENTION, OPPONENTS, PASSES1_COMPUTE, PASSES1_STEPS
 from sleepmem.bench.memory.evidence import Evidence, Measured
 from sleepmem.bench.memory.statistics import COVERAGE
 from sleepmem.bench.memory.suite import AGED, FACTS, LOADED, SLEEPS, SPAN
@@ -27,6 +28,15 @@ from sleepmem.train.tasks.dialogues import STAGES
 
 TOLD_NOTHING = ("blank", "other")  # of no interest by age and load
 BY_HAND = "handwritten"
+RETENTION_IS = {
+    "rank_correlation": "retention of a damaged sleep against its answers, rank correlation",
+    "zero_update_rejected": "share of the sleeps that did nothing and are rejected by default",
+}
+OPPONENT_IS = {
+    PASSES1_STEPS: "the same with N=1 for as many steps",
+    PASSES1_COMPUTE: "the same with N=1 for as much compute",
+    ATTENTION: "attention that reads the history itself",
+}
 RECURRENT_IS = "gated delta rule"
 # of `sleepmem train`, where they are not called like the settings
 OPTIONS = {"n_heads": "heads", "n_attention_heads": "attention-heads"}
@@ -49,7 +59,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
         "machine": _machine(memory.record["environment"]),
         "conditions": _conditions(memory.record["n_lives"]),
         "coverage": f"{COVERAGE:.0%}",
-        "opponents": _opponents(is_alone=memory.record["alone"]),
+        "opponents": _opponents(memory.record["without"]),
         "kinds": markdown(kinds_table(found, among)),
         "ages": markdown(numbers_table(found, "age", "sleeps since it was told", able)),
         "loads": markdown(numbers_table(found, "load", "facts held at once", able)),
@@ -72,8 +82,7 @@ def _goal(row: Row) -> list[str]:
     assert row.goal is not None
     _, kind, what = row.name.split(".", 2)
     if kind not in KIND_IS:
-        words = f"{kind} of a damaged sleep against its answers, {what.replace('_', ' ')}"
-        return [words, f"{row.value:.2f}", f"at least {row.goal:g}"]
+        return [RETENTION_IS[what], f"{row.value:.2f}", f"at least {row.goal:g}"]
     asked, *_ = KIND_IS[kind].split(":")
     if what in WHO:
         return [f"{asked}, %", percent(row), f"at least {100 * row.goal:.0f}"]
@@ -122,7 +131,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
         "training": (
             f"Training took {progress.step:,} steps and {progress.n_tokens / 1e6:.0f} million "
             f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
-            f"{_machine(evidence.trained_in)}."
+            f"{_machine(evidence.trained_in)}.{_branches(progress.branched)}"
         ),
         "most_statements": str(STAGES[-1].n_statements),
         "most_episodes": str(STAGES[-1].n_episodes),
@@ -133,6 +142,16 @@ def _training(evidence: Evidence) -> dict[str, str]:
     }
 
 
+def _branches(branched: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was other before each branch that led to the run."""
+    said = []
+    for branch in branched:
+        other = [f"{name} {value}" for name, value in branch.items() if name != "step"]
+        if other:
+            said.append(f" Until step {branch['step']:,} it ran with {' and '.join(other)}.")
+    return "".join(said)
+
+
 def _conditions(n_lives: int) -> str:
     return (
         f"Judged on {n_lives} lives of {FACTS} statements over {SLEEPS} sleeps, by age on "
@@ -141,17 +160,23 @@ def _conditions(n_lives: int) -> str:
     )
 
 
-def _opponents(*, is_alone: bool) -> str:
-    if is_alone:
-        return (
-            "Models trained with N=1, and attention that reads the history itself, are yet to be "
-            "trained beside it."
+def _opponents(without: Sequence[str]) -> str:
+    passes1 = [name for name in (PASSES1_STEPS, PASSES1_COMPUTE) if name not in without]
+    said = []
+    if passes1:
+        said.append(
+            "The models trained with N=1 are of the same sizes and data, of as many steps or of "
+            "steps for as much compute; they share with ours the steps in which it took one pass."
         )
-    return (
-        "The models trained with N=1 are of the same sizes and data: of as many steps, or of steps "
-        "for as much compute. Attention is a model without fast weights that reads the history "
-        f"itself: all of it, up to {SPAN} sleeps, or the last window."
-    )
+    if ATTENTION not in without:
+        said.append(
+            "Attention is a model without fast weights that reads the history itself: all of it, "
+            f"up to {SPAN} sleeps, or the last window."
+        )
+    missing = [OPPONENT_IS[name] for name in OPPONENTS if name in without]
+    if missing:
+        said.append(f"Yet to be trained beside it: {'; '.join(missing)}.")
+    return " ".join(said)
 
 
 def _handwritten(memory: Measured) -> str:

@@ -14,6 +14,7 @@ from sleepmem.train.dialogues.vocabulary import tokenizer
 
 FOLDER = Path(str(files("sleepmem"))) / "pretrained" / "memory"
 PASSES1_STEPS, PASSES1_COMPUTE, ATTENTION = "passes1_steps", "passes1_compute", "attention"
+OPPONENTS = (PASSES1_STEPS, PASSES1_COMPUTE, ATTENTION)
 
 
 def candidate(name: str) -> SleepForCausalLM:
@@ -47,7 +48,7 @@ def opponent(name: str) -> SleepForCausalLM:
     if not (folder / CONFIG).is_file():
         raise ConfigError(
             f"there is no opponent {name!r} to compare with: {folder} holds no checkpoint",
-            hint="Judge the checkpoint without opponents: --alone.",
+            hint=f"Judge the checkpoint without it: --without {name}.",
         )
     lm = read_weights(folder)
     n_words = tokenizer().get_vocab_size()

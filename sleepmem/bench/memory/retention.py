@@ -53,7 +53,22 @@ def retention(lm: NativeSleepLM, seed: int, n_lives: int) -> list[Row]:
     holds = correlation >= GOAL
     name = "memory.retention.rank_correlation"
     row = Row(name, correlation, "Spearman", goal=GOAL, holds=holds)
-    return [row, *(row for scale in SCALES if found for row in _of_scale(scale, found))]
+    of_scales = [row for scale in SCALES if found for row in _of_scale(scale, found)]
+    return [row, *_under_floor(lm.retention_floor, found), *of_scales]
+
+
+def _under_floor(floor: float | None, found: Sequence[Damaged]) -> list[Row]:
+    """Return which sleeps the model's own floor rejects: all that did nothing, and few others."""
+    if floor is None or not found:
+        return []
+    nothing = mean(sleep.retention < floor for sleep in found if sleep.scale == 0)
+    whole = mean(sleep.retention < floor for sleep in found if sleep.scale == 1)
+    return [
+        Row("memory.retention.floor", floor, "retention"),
+        Row("memory.retention.zero_update_rejected", nothing, "fraction", goal=1.0,
+            holds=nothing == 1),
+        Row("memory.retention.whole_update_rejected", whole, "fraction"),
+    ]  # fmt: skip
 
 
 def _of_scale(scale: float, found: Sequence[Damaged]) -> list[Row]:

@@ -29,14 +29,14 @@ class Request:
         model: name or folder of the checkpoint.
         out: folder of record and figures.
         seed: of the lives.
-        n_lives, alone: see `memory`.
+        n_lives, without: see `memory`.
     """
 
     model: str
     out: Path
     seed: int
     n_lives: int
-    alone: bool
+    without: tuple[str, ...]
     figures: bool
 
 
@@ -71,13 +71,15 @@ def run_memory(request: Request, report: Report) -> Outcome:
     request.out.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
     torch.set_num_threads(1)
     started = monotonic()
-    rows, said = memory(request.model, request.seed, report, request.n_lives, alone=request.alone)
+    rows, said = memory(
+        request.model, request.seed, report, request.n_lives, without=request.without
+    )
     record = {
         "model": request.model,
         "fingerprint": fingerprint(checkpoint_folder(request.model)),
         "seed": request.seed,
         "n_lives": request.n_lives,
-        "alone": request.alone,
+        "without": [*request.without],
         "seconds": round(monotonic() - started),
         "environment": environment(),
         "rows": [row.document() for row in rows],

@@ -7,7 +7,7 @@ included; nothing is normalised. Lives that a person wrote are judged apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,8 +17,7 @@ from torch import Tensor
 from sleepmem.bench import DEFAULT_PASSES, Report, Row
 from sleepmem.bench.memory.checkpoints import (
     ATTENTION,
-    PASSES1_COMPUTE,
-    PASSES1_STEPS,
+    OPPONENTS,
     candidate,
     opponent,
 )
@@ -86,14 +85,19 @@ class Judged(NamedTuple):
 
 
 def memory(
-    model: str, seed: int, report: Report, n_lives: int = N_LIVES, *, alone: bool = False
+    model: str,
+    seed: int,
+    report: Report,
+    n_lives: int = N_LIVES,
+    *,
+    without: Collection[str] = (),
 ) -> Judged:
     """Judge a checkpoint on drawn lives, on damaged sleeps, and on lives that a person wrote.
 
     Args:
         n_lives: of the exam by kind; the others take their part of it. A kind that nobody was
             asked for, with few lives, has no rows.
-        alone: without the opponents, which take half of the time.
+        without: opponents that are not judged; all of them take half of the time.
 
     Raises:
         CheckpointNotFound: no such model.
@@ -101,7 +105,12 @@ def memory(
         ConfigError: an opponent is missing, or one of them knows other words.
     """
     lm = candidate(model)
-    opponents = [] if alone else _opponents(lm.config.window)
+    opponents = [
+        judge
+        for name in OPPONENTS
+        if name not in without
+        for judge in _as_judges(name, opponent(name), lm.config.window)
+    ]
     sittings = _sittings(seed, n_lives, [*_selves(lm), *opponents])
     n_done, n_all = 0, sum(len(sitting.judges) for sitting in sittings) + 2
     rows: list[Row] = []
@@ -148,13 +157,12 @@ def _selves(lm: SleepForCausalLM) -> list[Judge]:
     return [*judges, Judge(("blank",), blank(lm)), other]
 
 
-def _opponents(window: int) -> list[Judge]:
-    attention = opponent(ATTENTION)
+def _as_judges(name: str, lm: SleepForCausalLM, window: int) -> list[Judge]:
+    if name != ATTENTION:
+        return [Judge((f"trained_{name}",), slept(lm, 1))]
     return [
-        Judge(("trained_passes1_steps",), slept(opponent(PASSES1_STEPS), 1)),
-        Judge(("trained_passes1_compute",), slept(opponent(PASSES1_COMPUTE), 1)),
-        Judge(("attention_full",), in_context(attention, n_sleeps=SPAN), SPAN),
-        Judge(("attention_truncated",), in_context(attention, n_tokens=window)),
+        Judge(("attention_full",), in_context(lm, n_sleeps=SPAN), SPAN),
+        Judge(("attention_truncated",), in_context(lm, n_tokens=window)),
     ]
 
 

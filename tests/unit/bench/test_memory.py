@@ -150,10 +150,10 @@ def test_a_missing_opponent_is_one_error_before_the_work(
     monkeypatch.setattr(suite, "mixed", lambda *_: pytest.fail("it drew lives"))
     with pytest.raises(ConfigError, match=f"no opponent '{name}'") as caught:
         memory(talker, 0, silent, n_lives=2)
-    assert "--alone" in caught.value.hint
+    assert f"--without {name}" in caught.value.hint
 
 
-def test_alone_nobody_else_is_judged(
+def test_without_opponents_nobody_else_is_judged(
     talker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "nothing")
@@ -168,7 +168,7 @@ def test_alone_nobody_else_is_judged(
     monkeypatch.setattr(suite, "retention", lambda *_: [])
     monkeypatch.setattr(suite, "handwritten", lambda *_: [])
     monkeypatch.setattr(suite, "handwritten_rows", lambda said: [])
-    assert memory(talker, 0, silent, n_lives=2, alone=True).rows == []
+    assert memory(talker, 0, silent, n_lives=2, without=checkpoints.OPPONENTS).rows == []
     assert {*judges} == {"ours", *OURS.values(), "other", "blank"}
 
 
@@ -228,7 +228,7 @@ def test_figures_that_cannot_be_drawn_are_found_out_first(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="figures need matplotlib"):
-        run_memory(Request(talker, tmp_path / "out", 0, 2, alone=False, figures=True), silent)
+        run_memory(Request(talker, tmp_path / "out", 0, 2, without=(), figures=True), silent)
     assert not (tmp_path / "out").exists()
 
 
@@ -240,6 +240,24 @@ def test_retention_that_cannot_be_measured_misses_its_goal(
     monkeypatch.setattr(module, "loss_cached", lambda *_: 0.95)
     [row] = retention(load_checkpoint(talker), 0, 2)
     assert (row.value, row.holds) == (0.0, False)
+
+
+def test_floor_is_judged_by_sleeps_that_did_nothing_and_by_whole_ones(
+    talker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[retention.__module__]
+    kept = [(0.0, 0.0), (0.5, 0.2), (1.0, 0.4), (1.0, 0.04), (0.0, 0.0), (0.25, 0.1)]
+    found = [module.Damaged(scale, retention, 1.0) for scale, retention in kept]
+    monkeypatch.setattr(module, "_damaged", lambda *_: found)
+    monkeypatch.setattr(module, "SCALES", (0.0, 0.25, 0.5, 1.0))
+    agent = load_checkpoint(talker)
+    assert not [row for row in retention(agent, 0, 1) if "rejected" in row.name]
+    for floor, nothing, whole in ((0.05, 1.0, 0.5), (0.0, 0.0, 0.0)):
+        agent.retention_floor = floor
+        rows = {row.name: row for row in retention(agent, 0, 1)}
+        rejected = rows["memory.retention.zero_update_rejected"]
+        assert (rejected.value, rejected.holds) == (nothing, nothing == 1)
+        assert rows["memory.retention.whole_update_rejected"].value == whole
 
 
 def test_handwritten_lives_are_told_noted_slept_on_and_judged_by_their_bare_words(

@@ -14,6 +14,7 @@ import pytest
 
 from sleepmem.bench import Row
 from sleepmem.bench.memory.card import BEGIN, END, card, refreshed, remembers, write
+from sleepmem.bench.memory.checkpoints import OPPONENTS
 from sleepmem.bench.memory.evidence import WAKE, read_evidence
 from sleepmem.bench.memory.exam import AGES
 from sleepmem.bench.memory.ship import ship
@@ -61,7 +62,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     ship(finished, folder)
     common = {"fingerprint": fingerprint(folder), "seed": 5, "environment": environment()}
     said = [{"life": n // 2, "is_right": n == 0} for n in range(4)]
-    memory = {"n_lives": 77, "alone": False, "rows": [row.document() for row in memory_rows()]}
+    memory = {"n_lives": 77, "without": [], "rows": [row.document() for row in memory_rows()]}
     (folder / RECORD).write_text(json.dumps(common | memory | {"handwritten": said}))
     rows = {"rows": [row.document() for row in wake_rows()]}
     (folder / WAKE).write_text(json.dumps(common | rows))
@@ -70,6 +71,15 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_card_says_what_was_other_before_a_branch(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["progress"]["branched"] = [{"step": 1}, {"step": 2000, "shallow": 9, "decay": 8}]
+    (folder / "run.json").write_text(json.dumps(record))
+    text = flat(card(read_evidence(folder)))
+    assert "Until step 2,000 it ran with shallow 9 and decay 8." in text
+    assert text.count("it ran with") == 1
 
 
 def test_every_kind_has_words() -> None:
@@ -82,7 +92,10 @@ def test_card_holds_what_was_measured(folder: Path) -> None:
     assert fingerprint(folder)[:12] in text
     assert "| one fact | 0 (0-50) | 3 (3-53) |" in text
     assert "| one fact, % | 0 (0-50) | at least 0 | yes |" in text
-    assert "| two hops, points over ours, N=1 | +24 | above, intervals apart | no |" in text
+    assert (
+        "| two hops, told at once, points over ours, N=1 | +24 | above, intervals apart | no |"
+        in text
+    )
     assert "rank correlation | 0.81 | at least 0.6 | yes |" in text
     assert "1 of 4 questions to 2 lives: 50 (31-69) %" in text
     assert "| a code, letter by letter | 50 (31-69) |" in text
@@ -109,13 +122,13 @@ def test_who_was_not_judged_has_no_column_and_is_said_to_be_missing(folder: Path
     judged = {*WHO} - {who for who in WHO if who.startswith(("trained", "attention"))}
     record["rows"] = [row for row in record["rows"] if row["name"].split(".")[-1] in judged]
     record["rows"] += [row.document() for row in memory_rows() if row.name == RETENTION]
-    (folder / RECORD).write_text(json.dumps(record | {"alone": True}))
+    (folder / RECORD).write_text(json.dumps(record | {"without": [*OPPONENTS]}))
     evidence = read_evidence(folder)
     for text in map(flat, (card(evidence), remembers(evidence, "pretrained/tiny-9"))):
         assert WHO["blank"] in text
         assert WHO["attention_full"] not in text
         assert WHO["trained_passes1_steps"] not in text
-        assert "yet to be trained" in text
+        assert "Yet to be trained beside it: the same with N=1 for as many steps; " in text
 
 
 def test_what_was_not_measured_has_an_empty_cell() -> None:

@@ -17,7 +17,11 @@ def test_a_checkpoint_to_live_with_is_copied_whole(finished: Path, tmp_path: Pat
     shipping.ship(finished, tmp_path / "tiny")
     lm = load_checkpoint(str(tmp_path / "tiny"))
     assert lm.fingerprint == load_checkpoint(str(finished / "checkpoint")).fingerprint
+    assert lm.retention_floor is None
     assert read_record(tmp_path / "tiny")[1].step == 2
+    shipping.ship(finished, tmp_path / "tiny", 0.25)
+    again = load_checkpoint(str(tmp_path / "tiny"))
+    assert (again.retention_floor, again.fingerprint) == (0.25, lm.fingerprint)
 
 
 def test_an_opponent_is_kept_in_half_precision(

@@ -85,6 +85,20 @@ def test_weights_of_another_shape_are_refused(folder: Path, make_lm, tmp_path: P
         load_checkpoint(str(folder))
 
 
+def test_floor_of_retention_comes_with_the_checkpoint_and_is_no_part_of_its_identity(
+    folder: Path,
+) -> None:
+    before = load_checkpoint(str(folder))
+    assert before.retention_floor is None
+    rewrite(folder, retention_floor=0.25)
+    after = load_checkpoint(str(folder))
+    assert after.retention_floor == 0.25
+    assert after.fingerprint == before.fingerprint
+    for absurd in (-0.1, 1.5, "0.5", True, float("nan"), [0.5]):
+        rewrite(folder, retention_floor=absurd)
+        assert_refused(folder, "config.json: retention_floor cannot be ")
+
+
 def test_half_precision_on_disk_runs_in_float32(folder: Path) -> None:
     tensors = {k: v.bfloat16() for k, v in load_file(folder / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})

@@ -54,6 +54,18 @@ def test_more_passes_change_the_fast_weights_and_steps_are_layers_times_passes(m
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("block", [1, 8, 29, 37])
+def test_sleep_in_blocks_of_tokens_is_the_same_but_for_rounding(make_lm, block: int) -> None:
+    lm, tokens = make_lm(), ids(37, n_batch=2)
+    weights, mask = lived(lm, n_batch=2), torch.arange(37)[None] < torch.tensor([[37], [30]])
+    whole = sleep(lm, weights, tokens, 2, mask)
+    *between, new = sleep_steps(lm, weights, tokens, 2, mask, block=block)
+    assert between == [None] * (2 * len(lm.model.layers) * -(-37 // block) - 1)
+    for a, b in zip(whole, new, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("n_tokens", [1, 37])
 def test_mixed_precision_leaves_the_delta_rule_in_float32(
     make_lm, monkeypatch: pytest.MonkeyPatch, n_tokens: int

@@ -38,6 +38,14 @@ def test_round_trip_is_bit_exact_and_canonical(fmt: SnapshotFormat) -> None:
     assert fmt.dump(loaded) == fmt.dump(weights(3))
 
 
+def test_weights_lie_in_a_bytearray_and_not_in_bytes(fmt: SnapshotFormat) -> None:
+    data = bytearray(fmt.dump(weights(3)))
+    given, copied = fmt.load(data), fmt.load(bytes(data))
+    data[-4:] = struct.pack("<f", 7.0)
+    assert given[-1].flatten()[-1] == 7.0
+    assert torch.equal(copied[-1], weights(3)[-1])
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_a_changed_header_is_refused(fmt: SnapshotFormat, data: st.DataObject) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 from home import Home
 
-from sleepmem.runtime.measure import scored_ids
-from sleepmem.types import Episode, LoggedMessage, Role
+from sleepmem.runtime.measure import BLOCK, scored_ids
+from sleepmem.testing import FakeSleepLM
+from sleepmem.types import Episode, LoggedMessage, Message, Role
 
 
 def told(role: Role, *ids: int) -> LoggedMessage:
@@ -51,3 +52,23 @@ async def test_interference_reads_no_more_of_a_long_life_than_it_needs(home: Hom
     assert report.measures.interference is not None
     # four earlier episodes, their messages, and those of the episode itself and of the one before
     assert sum(n_read) <= 4 + 4 + 2
+
+
+async def test_measuring_gives_way_to_wake_work_after_every_block() -> None:
+    home, told, sizes = Home(lm=FakeSleepLM(window=512)), "on and on " * 15, list[int]()
+    read, loss = home.lm.read, home.lm.loss
+
+    def counted(method: Any) -> Any:
+        return lambda state, ids: sizes.append(len(ids)) or method(state, ids)
+
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        for _ in range(2):
+            await ana.observe(told)
+            home.lm.read, home.lm.loss = counted(read), counted(loss)
+            report = await ana.sleep()
+    assert report.measures is not None
+    n_scored = len(home.lm.encode(Message(role=Role.USER, content=told)))
+    # first, again, read before cached, cached; the second sleep also two for interference
+    assert sum(sizes) == (4 + 4 + 2) * n_scored
+    assert max(sizes) == BLOCK < n_scored

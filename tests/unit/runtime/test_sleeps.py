@@ -266,6 +266,20 @@ async def test_sleep_under_the_floor_is_rejected_and_changes_nothing(home: Home)
         assert (await ana.sleep(passes=8)).outcome is Outcome.SLEPT
 
 
+@pytest.mark.parametrize(
+    ("floor", "outcome"),
+    [(None, Outcome.REJECTED), (0.1, Outcome.SLEPT), (float("-inf"), Outcome.SLEPT)],
+)
+async def test_floor_of_the_model_holds_unless_another_is_given(
+    home: Home, floor: float | None, outcome: Outcome
+) -> None:
+    home.lm.retention_floor = 0.7
+    async with home.memory(policy=Never(), retention_floor=floor, passes=1) as memory:
+        ana = await memory.agent("ana")
+        await ana.say("the quick brown fox, pet=rex")
+        assert (await ana.sleep()).outcome is outcome
+
+
 async def test_full_window_tries_doubled_passes_once(home: Home) -> None:
     async with home.memory(policy=Never(), retention_floor=0.8, passes=4) as memory:
         ana = await memory.agent("ana")

@@ -15,7 +15,7 @@ from watched_disk import WatchedDisk
 from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnavailable
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
-from sleepmem.store.files import folder_name
+from sleepmem.store.files import PIECE, folder_name
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 
@@ -76,6 +76,19 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
         assert caught.value.digest == digest
     assert (await store.put("ana", data)).digest == digest
     assert await store.get("ana", digest) == data
+
+
+@pytest.mark.parametrize("n_bytes", [0, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
+async def test_file_of_several_pieces_is_read_and_checked_whole(
+    tmp_path: Path, n_bytes: int
+) -> None:
+    store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
+    digest = (await store.put("ana", data)).digest
+    assert await store.get("ana", digest) == data
+    if n_bytes:
+        (tmp_path / "ana" / digest).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(SnapshotCorrupt):
+            await store.get("ana", digest)
 
 
 async def test_link_folder_and_pipe_are_refused(tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ def test_a_branch_goes_on_from_another_run_with_settings_of_its_own(tmp_path: Pa
     assert all(torch.equal(branch[name], fresh[name]) for name in branch)
     progress = json.loads((tmp_path / "one/run.json").read_text())["progress"]
     assert progress["step"] == 9
-    assert progress["branched"] == {"step": 6, "passes": [1, 2]}
+    assert progress["branched"] == [{"step": 6, "passes": [1, 2]}]
+    run(settings(steps=10), tmp_path / "two", silent, branch=tmp_path / "one")
+    progress = json.loads((tmp_path / "two/run.json").read_text())["progress"]
+    assert [branch["step"] for branch in progress["branched"]] == [6, 9]
 
 
 def test_a_branch_that_was_cut_is_resumed_and_not_begun_again(tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_branch_that_was_cut_is_resumed_and_not_begun_again(tmp_path: Path) ->
     run(settings(steps=7), tmp_path / "branch", silent, branch=tmp_path / "shared")
     progress = json.loads((tmp_path / "branch/run.json").read_text())["progress"]
     assert progress["step"] == 7
-    assert progress["branched"] == {"step": 4}
+    assert progress["branched"] == [{"step": 4}]
 
 
 def test_a_branch_of_another_model_or_of_nothing_is_refused(tmp_path: Path) -> None:

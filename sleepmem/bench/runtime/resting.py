@@ -1,0 +1,67 @@
+"""Let agents live and rest in this process, and say how much memory that took.
+
+    python -m sleepmem.bench.runtime.resting FOLDER MODEL N_AGENTS N_RESIDENT
+
+Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake,
+and those have lived as much when it is looked first as when it is looked again. A line of JSON
+whenever some have lived; the last one has the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+from sleepmem.memory import SleepMemory
+
+STATM = Path("/proc/self/statm")
+N_TURNS = 8  # of those who are awake when it is looked; what a process makes once is made by then
+
+
+async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
+    """Print what is resident after the first `n_resident` agents, and after all of them."""
+    database = f"sqlite:///{folder / 'resting.db'}"
+    async with SleepMemory(database, model=model, resident=n_resident) as memory:
+
+        async def live(first: int, stop: int) -> None:
+            names = (f"agent-{n}" for n in range(first, stop))
+            await asyncio.gather(*(_live(memory, name) for name in names))
+
+        for _ in range(N_TURNS):
+            await live(0, n_resident)
+        few = _resident_bytes()
+        for first in range(n_resident, n_agents, n_resident):
+            await live(first, min(first + n_resident, n_agents))
+            _say(share=first / n_agents)
+        for _ in range(N_TURNS - 1):
+            await live(n_agents - n_resident, n_agents)
+        _say(share=1.0, few=few, all=_resident_bytes())
+
+
+async def _live(memory: SleepMemory, name: str) -> None:
+    agent = await memory.agent(name)
+    await agent.say("My dog is called Rex.", max_tokens=1)
+
+
+def _resident_bytes() -> int:
+    """Return the resident set; where the system does not tell it, its peak."""
+    gc.collect()
+    if STATM.exists():
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _say(**line: float) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    folder, model, *numbers = sys.argv[1:]
+    asyncio.run(measured(Path(folder), model, *map(int, numbers)))

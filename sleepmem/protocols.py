@@ -354,7 +354,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def has(self, agent: str, digest: str) -> bool:
-        """Return whether there are bytes; they are not read."""
+        """Return whether there are bytes, now durable whoever put them; they are not read."""
         ...
 
     async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:

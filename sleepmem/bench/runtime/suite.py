@@ -19,6 +19,7 @@ from sleepmem.bench.runtime.measured import FULL, SMALL, Setting
 from sleepmem.bench.runtime.resting_rows import resting_rows
 from sleepmem.bench.runtime.sleep_rows import beside_rows, sleep_rows
 from sleepmem.bench.runtime.snapshot_rows import snapshot_rows
+from sleepmem.bench.runtime.store_rows import store_rows
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.train.runs import environment
 
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[Setting, Report], Awaitable[list[Row]]], ...] = (
     sleep_rows,
     beside_rows,
     snapshot_rows,
+    store_rows,
     resting_rows,
 )
 

@@ -85,6 +85,7 @@ async def test_head_that_moved_is_told_also_to_whoever_cancels(home: Home) -> No
         ana = await memory.agent("ana")
         while True:
             at += 1
+            await ana.sleep(force=True)  # so that each has as much to sleep on as the one before
             await ana.say("pet=rex and more")
             told.clear()
             before = await inner.head("ana", "main")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from home import HEARTBEAT, Gate, Home, Hooked, until
 
-from sleepmem.errors import StoreUnavailable
+from sleepmem.errors import LeaseLost, StoreUnavailable
 from sleepmem.events import Event, SleepStarted
 from sleepmem.policy import Idle, TokenBudget
 from sleepmem.types import Outcome, SleepReason
@@ -135,3 +136,25 @@ async def test_memory_closes_while_it_searches(home: Home) -> None:
         await until(lambda: gate.n_reached == 1)
     assert home.clock.n_sleepers == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_agent_that_nobody_holds_is_searched_once_in_a_claim(home: Home) -> None:
+    n_searches = 0
+
+    async def count(name: str, when: str) -> None:
+        nonlocal n_searches
+        n_searches += (name, when) == ("threads", "before")
+
+    home.log = Hooked(home.log, count)
+    async with home.memory(policy=Idle(30)) as memory:
+        for text in ("pet=rex", "car=red"):
+            await (await memory.agent("ana")).say(text)
+            await settled()
+        async with home.memory(policy=Idle(30)) as other:
+            await other.agent("ana", take_over=True)
+            await settled()
+        with pytest.raises(LeaseLost):
+            await (await memory.agent("ana")).say("pet?")
+        await memory.agent("ana")
+        await settled()
+    assert n_searches == 1 + 1 + 1

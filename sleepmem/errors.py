@@ -18,6 +18,7 @@
     │  ├─ StoreUnavailable                  the only class worth retrying
     │  ├─ SchemaMismatch                    database older or newer than the code
     │  └─ SnapshotCorrupt                   refused by digest, header or allow-list
+    ├─ CannotVerify                         the model that an agent lived with is not at hand
     ├─ ReplayDiverged                       a snapshot derived again has other bytes
     └─ MissingExtra (ImportError)
 
@@ -27,6 +28,7 @@ too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 
@@ -281,16 +283,54 @@ class SnapshotCorrupt(StoreError):
         self.digest = digest
 
 
-class ReplayDiverged(SleepmemError):
-    """A snapshot derived again from the log has other bytes than the stored one."""
+class CannotVerify(SleepmemError):
+    """The model that an agent lived with is not at hand, so nothing can be compared."""
 
-    def __init__(self, episode: str, expected: str, found: str, *, why: str = "") -> None:
+    def __init__(self, agent: str, problem: str) -> None:
+        super().__init__(
+            f"cannot verify agent {agent!r}: {problem}",
+            hint="Nothing was compared. Give the checkpoint that the agent lived with (--model).",
+        )
+        self.agent = agent
+
+
+class ReplayDiverged(SleepmemError):
+    """A snapshot derived again from the log has other bytes than the stored one.
+
+    Attributes:
+        differences: what of the recorded numerics is different here, (recorded, here) by name.
+        repeats: whether deriving it once more gives the same bytes again.
+        apart: nats per token by which losses awake on the two differ over the episode: rounding
+            stays far under 0.01. None if there is nothing stored to wake on.
+    """
+
+    def __init__(
+        self,
+        episode: str,
+        expected: str,
+        found: str,
+        *,
+        differences: Mapping[str, tuple[str, str]],
+        repeats: bool,
+        apart: float | None,
+    ) -> None:
+        why = [f"{name} was {then}, is {now}" for name, (then, now) in differences.items()]
+        if not repeats:
+            why.append("derived twice here, it differs too")
+        if apart is not None:
+            why.append(f"awake, the two differ by {apart:.1g} nats per token")
+        hint = "The numerics are those of that sleep: the log was altered, or the checkpoint."
+        if not repeats:
+            hint = "This machine does not compute the same twice: verify on another."
+        elif differences:
+            hint = "Verify on the kind of machine and the versions recorded with the sleep."
         super().__init__(
             f"episode {episode}: the log gives snapshot {found[:12]}, stored is {expected[:12]}"
-            + (f" ({why})" if why else ""),
-            hint="Verify on the machine kind and versions recorded with the sleep.",
+            + (f" ({'; '.join(why)})" if why else ""),
+            hint=hint,
         )
         self.episode, self.expected, self.found = episode, expected, found
+        self.differences, self.repeats, self.apart = dict(differences), repeats, apart
 
 
 class MissingExtra(SleepmemError, ImportError):

@@ -4,28 +4,34 @@
 
 Events are told in the event loop right after what they tell of; an event of a write is told once
 the write is durable. A call that is cancelled, or whose claim is lost, may leave its last events
-untold: what is true is in the log. A watcher is a plain function, called where everything else
-waits; one that raises is logged and stops nothing.
+untold, but for a head that it moved: what is true is in the log. A watcher is a plain function,
+called where everything else waits; one that raises is logged and stops nothing.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from sleepmem.types import SleepReason, SleepReport, Value
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 class Event(Value):
-    """Something that happened to an agent, on a branch of its memory."""
+    """Something that happened to an agent."""
 
     agent: str
+
+
+class BranchEvent(Event):
+    """Something that happened on a branch of its memory."""
+
     branch: str
 
 
-class TurnDone(Event):
+class TurnDone(BranchEvent):
     """A turn is in the log for good.
 
     Attributes:
@@ -38,7 +44,7 @@ class TurnDone(Event):
     n_tokens: int
 
 
-class Woken(Event):
+class Woken(BranchEvent):
     """A thread has a wake state on top of a head.
 
     Attributes:
@@ -51,7 +57,19 @@ class Woken(Event):
     n_tokens: int
 
 
-class SleepStarted(Event):
+class Evicted(BranchEvent):
+    """A thread's KV cache was dropped, between two turns; what it held is in the log.
+
+    Attributes:
+        reason: `slept` after a sleep was committed, `resident` when more threads are awake than
+            are kept so.
+    """
+
+    thread: str
+    reason: Literal["slept", "resident"]
+
+
+class SleepStarted(BranchEvent):
     """A sleep has its ids and begins to compute.
 
     Attributes:
@@ -65,14 +83,14 @@ class SleepStarted(Event):
     passes: int
 
 
-class SleepFinished(Event):
+class SleepFinished(BranchEvent):
     """A sleep ended, in whichever way; also one that had nothing to do."""
 
     thread: str
     report: SleepReport
 
 
-class HeadMoved(Event):
+class HeadMoved(BranchEvent):
     """A branch has a new head, durable with its snapshot.
 
     Attributes:
@@ -83,6 +101,16 @@ class HeadMoved(Event):
     episode: str
     parent: str | None
     snapshot: str
+
+
+class LeaseLost(Event):
+    """Another process claimed the agent; this one no longer answers for it.
+
+    Attributes:
+        epoch: of the claim that was lost.
+    """
+
+    epoch: int
 
 
 Watcher = Callable[[Event], object]

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from pydantic import Field, computed_field
 
+from sleepmem.errors import StoreError
 from sleepmem.types import Episode, Value
 
 
@@ -51,12 +52,25 @@ class KeepRules(Value):
     within: timedelta | None = timedelta(days=30)
 
     def kept(self, history: History, now: datetime) -> dict[str, Keep]:
-        """Return the digests that are kept, and why; those of all heads are among them."""
+        """Return the digests that are kept, and why; those of all heads are among them.
+
+        Raises:
+            StoreError: an episode of a lineage is missing.
+        """
         known = {episode.id: episode for episode in history.episodes}
+
+        def episode_of(name: str) -> Episode:
+            if name not in known:
+                raise StoreError(
+                    f"the log names episode {name} of agent {history.agent!r} and does not hold it",
+                    hint="Nothing was changed. Restore the database from a backup.",
+                )
+            return known[name]
+
         found: dict[str, Keep] = {}
         for head in history.heads.values():
             if head is not None:
-                found[known[head].snapshot.digest] = Keep.HEAD
+                found[episode_of(head).snapshot.digest] = Keep.HEAD
         for episode in history.episodes:
             if episode.pinned:
                 found.setdefault(episode.snapshot.digest, Keep.PINNED)
@@ -65,8 +79,8 @@ class KeepRules(Value):
             for _ in range(self.last):
                 if at is None:
                     break
-                found.setdefault(known[at].snapshot.digest, Keep.LAST)
-                at = known[at].parent
+                found.setdefault(episode_of(at).snapshot.digest, Keep.LAST)
+                at = episode_of(at).parent
         for episode in history.episodes:
             if self.within and now - episode.closed_at < self.within:
                 found.setdefault(episode.snapshot.digest, Keep.WITHIN)

@@ -295,7 +295,7 @@ class SleepMemory:
         Raises:
             AgentNotFound, BranchNotFound, EpisodeNotFound
             ReplayDiverged: the first snapshot that the log gives other bytes for.
-            FingerprintMismatch, CheckpointNotFound: it cannot be verified.
+            CannotVerify: the model that the agent lived with is not at hand.
             SnapshotCorrupt: there is nothing to compare with.
         """
         house = self._open_house()
@@ -304,7 +304,7 @@ class SleepMemory:
             for episode in episodes:
                 yield ReplayedEpisode(episode=episode)
             return
-        async for replayed in verified_episodes(await house.parts(), agent, before, episodes):
+        async for replayed in verified_episodes(house.parts, agent, before, episodes):
             yield replayed
 
     async def gc(

@@ -63,9 +63,9 @@ def checked_message(message: LoggedMessage) -> LoggedMessage:
 
 
 class Value(BaseModel):
-    """A frozen value; unknown fields are an error."""
+    """A frozen value; unknown fields are an error. An error does not quote what was given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Role(StrEnum):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sleepmem.bench import Row
 
 STUDIES = ("depo", "elastic", "ablations", "windows", "large", "rule110", "math")
+PHASES = ("both", "kills", "quiet")
 SCALES = ("laptop", "paper", "smoke")
 
 
@@ -176,6 +177,42 @@ def paper(terminal: Terminal, /, **given: Any) -> None:
     for path in outcome.files:
         terminal.talk(f"wrote {path}")
     _exit(outcome.claims)
+
+
+@bench.command()
+@click.option("--phase", type=click.Choice(PHASES), default=PHASES[0], show_default=True,
+              help="With SIGKILLs, without, or one after the other.")  # fmt: skip
+@click.option("--messages", "n_messages", type=click.IntRange(1),
+              help="Of each phase. [20,000 with kills, 50,000 without]")  # fmt: skip
+@click.option("--agents", "n_agents", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--real", is_flag=True, help="With the checkpoint, not with a model that is quick.")
+@seed_option
+@common
+@pass_terminal
+def soak(terminal: Terminal, /, real: bool, **given: Any) -> None:
+    """Live long and be killed: is anything lost, read twice, or never given back?
+
+    Agents are born for it and deleted again; without --db, in a database of their own. If a
+    promise is broken they stay, to be looked at.
+
+    \b
+    Example:
+      sleepmem bench soak
+      sleepmem bench soak --phase kills --messages 2000 --db postgresql://localhost/agents
+    """
+    from sleepmem.bench.soak.study import Request, run_soak
+
+    settings = terminal.settings() if real or terminal.db else None
+    db = settings.database() if settings and terminal.db else None
+    model = settings.model if settings and real else None
+    with _shown() as report:
+        outcome = run_soak(Request(db=db, model=model, **given), report)
+    terminal.write_document({"bench": "soak", **outcome.record})
+    if not terminal.as_json:
+        _print_rows(outcome.rows)
+    if outcome.kept:
+        terminal.talk(f"what was lived is kept in {outcome.kept}")
+    _exit(outcome.rows)
 
 
 def _print_rows(rows: Sequence[Row]) -> None:

@@ -11,6 +11,7 @@ the config asks for before memory is taken for them.
 from __future__ import annotations
 
 import json
+import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from sleepmem.model.chat_tokens import ChatTokens
 from sleepmem.model.config import ATTENTION, RECURRENT, SHAPE_FIELDS, SleepConfig
 from sleepmem.model.native import NativeSleepLM
 from sleepmem.model.network import SleepForCausalLM
+
+log = logging.getLogger(__name__)
 
 DEFAULT = "sleepmem/tiny-2"
 SHIPPED = {"sleepmem/tiny": "tiny-2", "sleepmem/tiny-2": "tiny-2"}  # name -> folder
@@ -90,6 +93,7 @@ def load_checkpoint(name: str = DEFAULT) -> NativeSleepLM:
         digest = fingerprint(folder)
     except (OSError, ValueError) as error:
         raise CheckpointInvalid(str(folder), _line(error)) from error
+    log.info("checkpoint loaded", extra={"checkpoint": name, "fingerprint": digest})
     return NativeSleepLM(lm, chat, digest)
 
 

@@ -7,6 +7,7 @@ on how many cores it has. Holds nothing per agent.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from sleepmem.errors import ConfigError, NonFiniteWeights
 from sleepmem.model.chat_tokens import ByteDetokenizer, ChatTokens
+from sleepmem.model.machine import processor
 from sleepmem.model.network import LayerState, SleepForCausalLM
 from sleepmem.model.sampling import sample
 from sleepmem.model.sleep import sleep_steps
@@ -88,6 +90,8 @@ class NativeSleepLM:
             "threads": "1",
             "block": str(BLOCK),
             "cpu": torch.backends.cpu.get_cpu_capability(),
+            "machine": platform.machine(),
+            "processor": processor(),
         }
 
     def encode(

@@ -3,6 +3,10 @@
 A snapshot is a safetensors file. Its header (names, dtypes, shapes, offsets, fingerprint) follows
 from the model alone, so loading compares it with the one expected, byte by byte, before a tensor
 is made: nothing in the file can choose a name, a shape or a size, and no parser ever reads it.
+
+Values have to be finite and no more. With unit keys, and decay and gate in [0, 1], a token adds at
+most |v|^2 to the squared norm of a layer; how many tokens were lived through is not in the file, so
+a bound that holds for every life would be passed by nothing but absurd values.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from sleepmem.protocols import WakeState
-from sleepmem.types import Head, LoggedMessage, OpenEpisode
+from sleepmem.types import Head, LoggedMessage, OpenEpisode, Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,19 @@ class Residents:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[int, Awake] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Thread, Awake]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, thread_id: int) -> Awake | None:
+    def take(self, thread: Thread) -> Awake | None:
         """Return the thread's state and keep it no longer: who advances it may fail."""
-        return self._kept.pop(thread_id, None)
+        _, awake = self._kept.pop(thread.id, (thread, None))
+        return awake
 
-    def keep(self, thread_id: int, awake: Awake) -> None:
-        self._kept[thread_id] = awake
-        self._kept.move_to_end(thread_id)
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-
-    def clear(self) -> None:
-        self._kept.clear()
+    def keep(self, thread: Thread, awake: Awake) -> list[Thread]:
+        """Keep a state, and return the threads whose states were given up for it."""
+        self._kept[thread.id] = thread, awake
+        self._kept.move_to_end(thread.id)
+        n_over = max(0, len(self._kept) - self._limit)
+        return [self._kept.popitem(last=False)[1][0] for _ in range(n_over)]

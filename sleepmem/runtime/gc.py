@@ -38,7 +38,7 @@ from sleepmem.history import Garbage, GcReport, Keep, KeepRules, Removed
 from sleepmem.protocols import EpisodeLog, SnapshotStore
 from sleepmem.types import Episode
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 OnRemoved = Callable[[Removed], None]
 

@@ -63,7 +63,7 @@ class House:
                 now=self._clock.now(),
             )
             if lease is None:
-                lease = self.leases[agent] = Lease(agent, epoch)
+                lease = self.leases[agent] = Lease(agent, epoch, self._defaults.on_event)
             lease.epoch, lease.is_lost = epoch, False
         return lease
 

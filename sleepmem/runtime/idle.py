@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from sleepmem.errors import SleepmemError
 from sleepmem.protocols import Clock
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 Ask = Callable[[], Awaitable[float | None]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
+from sleepmem import events
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
 from sleepmem.events import Event, Watcher, tell
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
@@ -22,6 +24,8 @@ from sleepmem.types import Head, Sampling
 
 if TYPE_CHECKING:
     from sleepmem.runtime.thread import LiveThread
+
+log = logging.getLogger(__name__)
 
 
 class Behaviour(TypedDict, total=False):
@@ -146,10 +150,15 @@ class Parts:
 
 @dataclass(slots=True)
 class Lease:
-    """The claim of this memory on an agent; every write is conditional on its epoch."""
+    """The claim of this memory on an agent; every write is conditional on its epoch.
+
+    Args:
+        watcher: is told when it is lost.
+    """
 
     agent: str
     epoch: int
+    watcher: Watcher | None = None
     is_lost: bool = False
 
     @contextmanager
@@ -162,5 +171,14 @@ class Lease:
             yield
         except LeaseLost:
             # of a claim that was made again meanwhile it says nothing
-            self.is_lost = self.is_lost or self.epoch == epoch
+            if self.epoch == epoch:
+                self.lose()
             raise
+
+    def lose(self) -> None:
+        """Note that another process claimed the agent, and tell it once."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        log.warning("agent was claimed elsewhere", extra={"agent": self.agent, "epoch": self.epoch})
+        tell(self.watcher, events.LeaseLost(agent=self.agent, epoch=self.epoch))

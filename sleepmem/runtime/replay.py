@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from blake3 import blake3
 
 from sleepmem.errors import (
+    CannotVerify,
+    CheckpointInvalid,
+    CheckpointNotFound,
     EpisodeNotFound,
     FingerprintMismatch,
     ReplayDiverged,
+    SnapshotCorrupt,
     SnapshotNotFound,
 )
 from sleepmem.protocols import EpisodeLog, FastWeights, SnapshotBytes
+from sleepmem.runtime.measure import loss_from
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
 from sleepmem.types import Episode, Head, ReplayedEpisode
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 async def episodes_between(
@@ -49,24 +54,33 @@ def _place(agent: str, episodes: Sequence[Episode], name: str | int) -> int:
 
 
 async def verified_episodes(
-    parts: Parts, agent: str, before: Episode | None, episodes: Sequence[Episode]
+    opened: Callable[[], Awaitable[Parts]],
+    agent: str,
+    before: Episode | None,
+    episodes: Sequence[Episode],
 ) -> AsyncIterator[ReplayedEpisode]:
     """Derive every snapshot from the log and its own derived parent; compare bytes.
 
     A snapshot whose bytes are missing is stored again, if the log gives the digest it had.
 
     Args:
+        opened: gives the parts, the model among them.
         before: the episode whose stored snapshot is where it begins; None begins at birth.
 
     Raises:
-        FingerprintMismatch: the agent lived with another model, so nothing can be said.
+        CannotVerify: the model that the agent lived with is not at hand.
         SnapshotNotFound: that of `before` was dropped.
         ReplayDiverged: the first snapshot whose bytes differ.
         SnapshotCorrupt: there is nothing to compare with.
     """
+    try:
+        parts = await opened()
+    except (CheckpointNotFound, CheckpointInvalid) as problem:
+        raise CannotVerify(agent, str(problem)) from problem
     fingerprint = (await parts.log.summary(agent)).fingerprint
     if fingerprint != parts.lm.fingerprint:
-        raise FingerprintMismatch(f"agent {agent!r}", fingerprint, parts.lm.fingerprint)
+        stranger = FingerprintMismatch("it", fingerprint, parts.lm.fingerprint)
+        raise CannotVerify(agent, str(stranger)) from stranger
     start = Head(episode=None, snapshot=None)
     if before is not None:
         start = Head(episode=before.id, snapshot=before.snapshot.digest)
@@ -94,11 +108,14 @@ async def _verified(
         stored = None
     is_same = digest == episode.snapshot.digest if stored is None else derived == stored
     if not is_same:
+        again = await sleep_through(parts, parent, ids, episode.passes)
         raise ReplayDiverged(
             episode.id,
             episode.snapshot.digest,
             digest,
-            why=_difference(episode.numerics, parts.lm.numerics),
+            differences=_differences(episode.numerics, parts.lm.numerics),
+            repeats=await parts.engine.run(parts.lm.dump, again) == derived,
+            apart=await _apart(parts, ids, child, stored),
         )
     if stored is None:
         restored = partial(parts.ensure_stored, episode.agent, derived)
@@ -107,10 +124,25 @@ async def _verified(
     return child, stored is None
 
 
-def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+async def _apart(
+    parts: Parts, ids: Sequence[int], derived: FastWeights, stored: SnapshotBytes | None
+) -> float | None:
+    """Return by how much losses awake on two fast weights differ, nats per token."""
+    if stored is None or len(ids) < 2:
+        return None
+    run, lm = parts.engine.run, parts.lm
+    try:
+        other = await run(lm.load, stored)
+    except (SnapshotCorrupt, FingerprintMismatch):
+        return None
+    losses = [await run(loss_from, lm, weights, ids) for weights in (derived, other)]
+    return abs(losses[0] - losses[1])
+
+
+def _differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return what the numerics of a sleep have different from those of this machine."""
-    return ", ".join(
-        f"{key} was {then.get(key, 'unknown')}, is {now.get(key, 'unknown')}"
-        for key in sorted({*then, *now})
-        if then.get(key) != now.get(key)
-    )
+    both = {
+        name: (then.get(name, "unknown"), now.get(name, "unknown"))
+        for name in sorted({*then, *now})
+    }
+    return {name: (was, is_) for name, (was, is_) in both.items() if was != is_}

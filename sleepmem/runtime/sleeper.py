@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sleepmem import events
-from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError
+from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError, StoreUnavailable
 from sleepmem.protocols import FastWeights
+from sleepmem.runtime.lost_answers import is_closed
 from sleepmem.runtime.measure import MAX_EARLIER, measure
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.types import (
@@ -22,7 +25,7 @@ from sleepmem.types import (
     Thread,
 )
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,8 @@ async def attempt(
     parts.tell(events.SleepFinished(**sleep.place, report=report))
     level = logging.WARNING if error else logging.INFO
     log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
+    if sleep.cancelled:
+        raise sleep.cancelled
     return Attempt(report, error, sleep.is_late)
 
 
@@ -122,6 +127,7 @@ class _Sleep:
         self.measures: Measures | None = None
         self.sleep_s = self.measure_s = 0.0
         self.problem: str | None = None
+        self.cancelled: asyncio.CancelledError | None = None  # while it was committed
 
     async def run(self) -> Outcome:
         """Return `slept` after the commit, or why there was none."""
@@ -143,19 +149,41 @@ class _Sleep:
             return Outcome.REJECTED
         data = await parts.engine.run(parts.lm.dump, child)
         self.snapshot = await parts.snapshots.put(thread.agent, data)
-        await store.commit_sleep(
-            thread,
-            self.epoch,
-            self.report(Outcome.SLEPT),
-            start=wish.start,
-            stop=wish.stop,
-            expected=head,
-            woke_from=(self.awake_on or head).episode,
-            now=parts.clock.now(),
-            ensure_stored=partial(parts.ensure_stored, thread.agent, data),
-        )
+        await self._to_the_end(self._commit(head, data))
         self._tell_moved(head)
         return Outcome.SLEPT
+
+    async def _commit(self, head: Head, data: bytes) -> None:
+        """Commit the sleep; if the answer is lost, look up whether it was."""
+        parts, thread, wish = self.parts, self.thread, self.wish
+        assert self.episode
+        try:
+            await parts.log.commit_sleep(
+                thread,
+                self.epoch,
+                self.report(Outcome.SLEPT),
+                start=wish.start,
+                stop=wish.stop,
+                expected=head,
+                woke_from=(self.awake_on or head).episode,
+                now=parts.clock.now(),
+                ensure_stored=partial(parts.ensure_stored, thread.agent, data),
+            )
+        except StoreUnavailable:
+            if not await is_closed(parts.log, thread, self.epoch, self.episode):
+                raise
+
+    async def _to_the_end(self, commit: Coroutine[Any, Any, None]) -> None:
+        """Await a commit also if the caller is cancelled: what becomes true is told."""
+        task = asyncio.create_task(commit)
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as cancelled:
+                self.cancelled = cancelled
+        if self.cancelled and task.exception():
+            raise self.cancelled from task.exception()
+        task.result()
 
     @property
     def place(self) -> dict[str, str]:

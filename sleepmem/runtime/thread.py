@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from sleepmem.errors import MemoryFull, SleepmemError, WindowExceeded
-from sleepmem.events import Woken
+from sleepmem.events import Evicted, Woken
 from sleepmem.protocols import WakeState
 from sleepmem.runtime.awake import Awake, Standing
 from sleepmem.runtime.incoming import checked_text, last_call, open_calls
@@ -28,7 +29,7 @@ from sleepmem.types import (
     Turn,
 )
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 class LiveThread:
@@ -125,7 +126,7 @@ class LiveThread:
     async def wake(self, row: Thread, standing: Standing, token_ids: tuple[int, ...]) -> WakeState:
         """Return a state that has read `token_ids` since the head; the caller alone holds it."""
         run, lm = self.parts.engine.run, self.parts.lm
-        kept = self.parts.residents.take(row.id)
+        kept = self.parts.residents.take(row)
         unread = kept.unread(standing, token_ids) if kept else None
         if kept is None or unread is None:
             weights = await self.parts.weights_at(row.agent, standing.head)
@@ -156,7 +157,8 @@ class LiveThread:
         """Keep a state that has read exactly `token_ids` since the head, for the next turn."""
         start = standing.open.start
         awake = Awake(standing.head, standing.before, start, token_ids, state)
-        self.parts.residents.keep(row.id, awake)
+        for evicted in self.parts.residents.keep(row, awake):
+            self._tell_evicted(evicted, "resident")
         self._awake_to = start + len(token_ids)
 
     # asleep
@@ -179,10 +181,13 @@ class LiveThread:
                     result = await attempt(self.parts, self.lease, row, wish, awake_on)
         finally:
             self._n_sleeps -= 1
-        if result.slept:
-            # only now is the KV cache dropped; that of a turn under way fits no head any more
-            self.parts.residents.take(row.id)
+        # only now is the KV cache dropped; that of a turn under way fits no head any more
+        if result.slept and self.parts.residents.take(row):
+            self._tell_evicted(row, "slept")
         return result
+
+    def _tell_evicted(self, row: Thread, reason: Literal["slept", "resident"]) -> None:
+        self.parts.tell(Evicted(agent=row.agent, branch=row.branch, thread=row.name, reason=reason))
 
     async def sleep_and_swap(self, row: Thread, wish: Wish) -> Attempt:
         """Sleep beside turns, then wake on the new fast weights between two of them.

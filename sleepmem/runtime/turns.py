@@ -7,15 +7,23 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sleepmem.errors import Conflict, LeaseLost, SleepmemError, SnapshotNotFound
+from sleepmem.errors import (
+    Conflict,
+    LeaseLost,
+    SleepmemError,
+    SnapshotNotFound,
+    StoreUnavailable,
+)
 from sleepmem.events import TurnDone
 from sleepmem.protocols import SleepLM, WakeState
 from sleepmem.runtime.awake import Standing
+from sleepmem.runtime.lost_answers import last_done
 from sleepmem.runtime.speech import Speech
 from sleepmem.runtime.thread import LiveThread
 from sleepmem.runtime.window import cut_before, cut_behind
 from sleepmem.types import (
     EpisodeStats,
+    FinishReason,
     LoggedMessage,
     Message,
     Reply,
@@ -27,7 +35,7 @@ from sleepmem.types import (
     TurnState,
 )
 
-log = logging.getLogger("sleepmem")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +79,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
                 held = delta
         reply_ids = (*prefix, *speech.token_ids)
         reply = LoggedMessage(role=Role.ASSISTANT, content=speech.text, token_ids=reply_ids)
-        done = await thread.parts.log.finish(turn, thread.lease.epoch, reply, speech.finish_reason)
+        done = await _finish(thread, row, turn, reply, speech.finish_reason)
         thread.keep(row, standing, ids + reply_ids, state)
         stats = thread.stats_after(standing, done)
         thread.watch_clock(row, stats)
@@ -124,8 +132,8 @@ async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[Sl
     async with thread.turn() as row:
         encoded = await _encoded(thread, messages)
         reports: list[SleepReport] = []
-        await thread.make_room(row, reports, 0, cut_before(_n_tokens(encoded), 0))
-        turn = await _stage(thread, row, encoded, done=True)
+        standing = await thread.make_room(row, reports, 0, cut_before(_n_tokens(encoded), 0))
+        turn = await _lived(thread, row, encoded, standing)
         _tell_done(thread, row, turn)
         try:
             standing = await thread.make_room(row, reports, 0, cut_behind(None, 0))
@@ -201,6 +209,33 @@ async def _stage(
     return turn
 
 
+async def _finish(
+    thread: LiveThread, row: Thread, turn: Turn, reply: LoggedMessage, reason: FinishReason
+) -> Turn:
+    """Commit the reply and return the done turn."""
+    log, epoch = thread.parts.log, thread.lease.epoch
+    try:
+        return await log.finish(turn, epoch, reply, reason)
+    except StoreUnavailable:
+        found = await last_done(log, row, epoch)
+        if found is None or found.id != turn.id:
+            raise
+        return found
+
+
+async def _lived(
+    thread: LiveThread, row: Thread, messages: list[LoggedMessage], standing: Standing
+) -> Turn:
+    """Commit messages that want no reply, said where the thread stands, and return their turn."""
+    try:
+        return await _stage(thread, row, messages, done=True)
+    except StoreUnavailable:
+        found = await last_done(thread.parts.log, row, thread.lease.epoch)
+        if found is None or found in standing.open.turns:
+            raise
+        return found
+
+
 def _n_tokens(messages: tuple[LoggedMessage, ...] | list[LoggedMessage]) -> int:
     return sum(len(message.token_ids) for message in messages)
 
@@ -225,7 +260,6 @@ async def _after(
         attempt = await thread.sleep_and_swap(row, wish)
     except LeaseLost:
         # the turn was committed under our claim; the next call says that the claim is gone
-        log.warning("agent was claimed elsewhere", extra={"agent": row.agent})
         return []
     except SleepmemError:
         # another sleep of the branch takes too long, or the memory is being closed

@@ -25,10 +25,7 @@ AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
 
 _READS = "sleepmem_reads"  # the execution option of a connection that only reads
 _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
-_PRAGMAS = (
-    f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",
-    "PRAGMA synchronous=FULL",  # the log is the truth: a commit survives power loss
-)
+_PRAGMAS = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",)
 
 
 def normalised(url: str | URL) -> URL:
@@ -74,10 +71,21 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database or "") if is_file else None
 
 
-def async_engine(url: URL) -> AsyncEngine:
-    """Return the engine of a log; the caller disposes of it."""
-    engine = create_async_engine(url, **_settings(url))
-    _prepare(engine.sync_engine, foreign_keys=True)
+def async_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
+    """Return the engine of a log; the caller disposes of it.
+
+    Args:
+        durable: false lets a commit return before it is flushed, to measure what it costs beside.
+    """
+    engine = create_async_engine(url, **_settings(url, durable))
+    _prepare(engine.sync_engine, foreign_keys=True, durable=durable)
+    return engine
+
+
+def append_engine(url: URL, *, durable: bool = True) -> Engine:
+    """Return the engine of the one thread that appends; it keeps one connection."""
+    engine = create_engine(_sync(url), pool_size=1, max_overflow=0, **_settings(url, durable))
+    _prepare(engine, foreign_keys=True, durable=durable)
     return engine
 
 
@@ -86,10 +94,7 @@ def sync_engine(url: URL) -> Engine:
 
     SQLite alters a table by copying and dropping it, so foreign keys are not enforced meanwhile.
     """
-    drivername = url.drivername.replace("+aiosqlite", "")
-    engine = create_engine(
-        url.set(drivername=drivername), poolclass=NullPool, **_settings(url, pooled=False)
-    )
+    engine = create_engine(_sync(url), poolclass=NullPool, **_settings(url, pooled=False))
     _prepare(engine, foreign_keys=False)
     return engine
 
@@ -101,22 +106,33 @@ def reading(engine: AnyEngine) -> AnyEngine:
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _settings(url: URL, *, pooled: bool = True) -> dict[str, Any]:
+def _sync(url: URL) -> URL:
+    """Return `url` with the driver that no event loop is needed for."""
+    return url.set(drivername=url.drivername.replace("+aiosqlite", ""))
+
+
+def _settings(url: URL, durable: bool = True, *, pooled: bool = True) -> dict[str, Any]:
+    settings: dict[str, Any] = {"hide_parameters": True}  # errors are logged, messages are not
     if url.get_backend_name() == "sqlite":
         # isolation_level None: the driver begins no transaction of its own
-        return {"connect_args": {"isolation_level": None}}
+        return settings | {"connect_args": {"isolation_level": None}}
+    if not durable:
+        settings["connect_args"] = {"options": "-c synchronous_commit=off"}
     # a connection that died in the pool is replaced before it is used
-    return {"pool_pre_ping": True} if pooled else {}
+    return settings | ({"pool_pre_ping": True} if pooled else {})
 
 
-def _prepare(engine: Engine, *, foreign_keys: bool) -> None:
+def _prepare(engine: Engine, *, foreign_keys: bool, durable: bool = True) -> None:
     if engine.dialect.name != "sqlite":
         return
 
     def set_pragmas(dbapi_connection: Any, _record: Any) -> None:
         cursor = dbapi_connection.cursor()
-        for pragma in (*_PRAGMAS, f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"):
+        for pragma in _PRAGMAS:
             cursor.execute(pragma)
+        # the log is the truth: a commit survives power loss
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         # switching does not wait for a lock; who holds it is switching, or the next connection will
         with suppress(OperationalError):
             cursor.execute("PRAGMA journal_mode=WAL")

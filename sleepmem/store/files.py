@@ -1,9 +1,9 @@
 """Snapshots as files: `<data>/<agent>/<digest>`, immutable, named by the BLAKE3-256 of their bytes.
 
 A file is there whole or not at all: bytes go to a temporary name in the same folder, are flushed,
-renamed, and the folder is flushed. After a flush that failed nothing is tried again: the kernel may
-have dropped the bytes and would report success. A write whose temporary name is swept away begins
-again.
+renamed, and the folder is flushed. After a flush that failed, what was made is thrown away and the
+next try makes it anew: the kernel may have dropped it, and would report success to a second flush.
+A write whose temporary name is swept away begins again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sleepmem.errors import (
     StoreError,
     StoreUnavailable,
 )
+from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
 PIECE = 1 << 18  # bytes read and hashed at once
@@ -59,11 +60,13 @@ class SnapshotFiles:
         data: the folder, of one database alone: gc removes what its log does not name. No other
             program writes there.
         max_bytes: larger snapshots are neither written nor read.
+        disk: makes all changes; None is this machine's.
     """
 
-    def __init__(self, data: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, data: Path, *, max_bytes: int = MAX_BYTES, disk: Disk | None = None) -> None:
         self._data = data
         self._max_bytes = max_bytes
+        self._disk = disk or Disk()
         self._flushed: set[Path] = set()  # folders whose own names are known to be durable
 
     async def put(self, agent: str, data: bytes) -> Snapshot:
@@ -90,11 +93,11 @@ class SnapshotFiles:
         found = await asyncio.to_thread(_listed, folder)
         names = [name for name in found if _TEMPORARY.fullmatch(name)]
         for name in names if remove else ():
-            await asyncio.to_thread(_delete, folder / name)
+            await asyncio.to_thread(self._delete, folder / name)
         return [found[name] for name in names]
 
     async def delete(self, agent: str, digest: str) -> None:
-        await asyncio.to_thread(_delete, self._folder(agent) / checked_digest(digest))
+        await asyncio.to_thread(self._delete, self._folder(agent) / checked_digest(digest))
 
     def _folder(self, agent: str) -> Path:
         return self._data / folder_name(agent)
@@ -110,20 +113,30 @@ class SnapshotFiles:
                     # the temporary name was swept, or the folder removed
                     if not n_left:
                         raise
-            _flush_folder(folder)
+            self._flush_folder(folder)
         return Snapshot(digest=digest, n_bytes=len(data))
 
     def _publish(self, folder: Path, digest: str, data: bytes) -> None:
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             self._make(folder)
-            _write(temporary, data)
-            os.rename(temporary, folder / digest)
+            self._write(temporary, data)
+            self._disk.rename(temporary, folder / digest)
         except BaseException:
             self._flushed.clear()  # somebody may have removed the folder
             with suppress(OSError):
-                temporary.unlink()
+                self._disk.unlink(temporary)
             raise
+
+    def _write(self, path: Path, data: bytes) -> None:
+        descriptor = self._disk.create(path)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[self._disk.write(descriptor, left) :]
+            self._disk.flush(descriptor)
+        finally:
+            self._disk.close(descriptor)
 
     def _make(self, folder: Path) -> None:
         """Make a folder and its missing parents, each name durable in its own parent."""
@@ -132,15 +145,36 @@ class SnapshotFiles:
         if folder.parent == self._data or not folder.parent.is_dir():
             self._make(folder.parent)
         try:
-            folder.mkdir(mode=0o700)
+            self._disk.make_folder(folder)
         except FileExistsError:
             # another process may have made it a moment ago and not flushed it yet; what lies
             # above the data may be closed to us
             with suppress(PermissionError):
-                _flush_folder(folder.parent)
+                self._flush_folder(folder.parent)
         else:
-            _flush_folder(folder.parent)
+            try:
+                self._flush_folder(folder.parent)
+            except OSError:
+                with suppress(OSError):
+                    self._disk.remove_folder(folder)
+                raise
         self._flushed.add(folder)
+
+    def _flush_folder(self, folder: Path) -> None:
+        if os.name == "nt":  # Windows opens no folders; its renames are journalled
+            return
+        descriptor = self._disk.open_folder(folder)
+        try:
+            self._disk.flush(descriptor)
+        finally:
+            self._disk.close(descriptor)
+
+    def _delete(self, path: Path) -> None:
+        with _translated(f"snapshot {path.name}", "deleted"), suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
+                self._disk.unlink(path)
+            # also of a file that is gone: who took it may not have come as far as this
+            self._flush_folder(path.parent)
 
     def _get(self, agent: str, path: Path) -> bytearray:
         with _translated(f"snapshot {path.name}", "read"):
@@ -186,15 +220,6 @@ def folder_name(agent: str) -> str:
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
 
 
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(descriptor)
-
-
 def _read(path: Path, max_bytes: int) -> tuple[bytearray, bytes]:
     """Return the bytes of a file and their digest."""
     # no links and no waiting on a pipe: only what `_write` makes is read
@@ -224,16 +249,6 @@ def _read(path: Path, max_bytes: int) -> tuple[bytearray, bytes]:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folders; its renames are journalled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _digests(folder: Path) -> list[str]:
     with _translated(f"folder {folder}", "listed"):
         try:
@@ -259,12 +274,6 @@ def _has(path: Path) -> bool:
             return stat.S_ISREG(os.lstat(path).st_mode)
         except FileNotFoundError:
             return False
-
-
-def _delete(path: Path) -> None:
-    with _translated(f"snapshot {path.name}", "deleted"), suppress(FileNotFoundError):
-        path.unlink()
-        _flush_folder(path.parent)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""The episode log in SQL: one method, one transaction, one commit.
+"""The episode log in SQL: one method, one transaction.
 
-Each call is one of `Transactions`; the statements are in `agents`, `turns`, `episodes` and
-`history`. A writer
-locks its agent first, so that what it reads cannot change.
+Each call is one of `Transactions`; the statements are in `agents`, `appends`, `turns`, `episodes`
+and `history`. A writer locks its agent first, so that what it reads cannot change. Turns and
+replies that are appended at once share a commit, and are as good as alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from sqlalchemy.engine import URL
 
 from sleepmem.history import History
 from sleepmem.store import agents, episodes, history, migrate, turns
-from sleepmem.store.engine import async_engine, normalised
+from sleepmem.store.appends import Finishing, Staging
+from sleepmem.store.engine import normalised
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import (
     AgentSummary,
@@ -27,13 +28,18 @@ from sleepmem.types import (
     SleepReport,
     Thread,
     Turn,
+    checked_message,
+    checked_name,
 )
 
 _PAGE = 500  # messages; each page of a life is a short transaction of its own
 
 
-async def open_log(url: str | URL) -> SqlEpisodeLog:
+async def open_log(url: str | URL, *, durable: bool = True) -> SqlEpisodeLog:
     """Return the log in the database at `url`; a new database gets its tables first.
+
+    Args:
+        durable: false lets a commit return before it is flushed, to measure what it costs beside.
 
     Raises:
         ConfigError: the URL names no database that can be used.
@@ -43,11 +49,11 @@ async def open_log(url: str | URL) -> SqlEpisodeLog:
     """
     url = normalised(url)
     await migrate.make_ready(url)
-    return SqlEpisodeLog(async_engine(url))
+    return SqlEpisodeLog(url, durable=durable)
 
 
 class SqlEpisodeLog(Transactions):
-    """`EpisodeLog` on SQLite or Postgres. Owns the engine; made by `open_log`."""
+    """`EpisodeLog` on SQLite or Postgres; made by `open_log`."""
 
     async def claim(
         self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
@@ -94,14 +100,26 @@ class SqlEpisodeLog(Transactions):
         done: bool,
         now: datetime,
     ) -> Turn:
-        return await self.write(
-            turns.stage, thread, epoch, messages, request_id=request_id, done=done, now=now
+        if request_id is not None:
+            checked_name("request id", request_id)
+        return await self.append(
+            Staging(
+                thread=thread,
+                epoch=epoch,
+                messages=[checked_message(message) for message in messages],
+                request_id=request_id,
+                done=done,
+                now=now,
+            )
         )
 
     async def finish(
         self, turn: Turn, epoch: int, reply: LoggedMessage, finish_reason: FinishReason
     ) -> Turn:
-        return await self.write(turns.finish, turn, epoch, reply, finish_reason)
+        checked_message(reply)
+        return await self.append(
+            Finishing(turn=turn, epoch=epoch, reply=reply, finish_reason=finish_reason)
+        )
 
     async def commit_sleep(
         self,

@@ -8,6 +8,7 @@ and, by a lock in the database, one at a time in the world.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from sleepmem.errors import SchemaMismatch, StoreError
 from sleepmem.store.engine import database_name, normalised, reading, sqlite_file, sync_engine
 from sleepmem.store.schema import metadata
 from sleepmem.store.translate import translated
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "sleepmem_"
 _LOCK_KEY = 0x736C6565706D  # "sleepm"; any constant that no other program on the server uses
@@ -126,6 +129,7 @@ def _upgrade(url: URL) -> str:
                     f"{database_name(url)}: a row of {dangling[0]} refers to one that is missing",
                     hint="Nothing was changed; restore the database from a backup.",
                 )
+    log.info("database upgraded", extra={"found": found, "revision": head()})
     return head()
 
 

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Row, ScalarSelect, Select, exists, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Exists,
+    Row,
+    ScalarSelect,
+    Select,
+    exists,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, ConfigError, LeaseLost, MisuseError
@@ -95,7 +105,11 @@ def unknown_thread(thread: Thread) -> MisuseError:
     return MisuseError(f"thread {thread.id} is not one of agent {thread.agent!r}")
 
 
-def closed_stop(thread_id: int) -> ScalarSelect[int | None]:
+# as a literal, since SQLite uses a partial index only if the query spells out its condition
+counts = schema.turn.c.state != literal_column(f"'{TurnState.ABANDONED.value}'")
+
+
+def closed_stop(thread_id: int | ColumnElement[int]) -> ScalarSelect[int | None]:
     """Select where the last closed episode of a thread ends; null before the first."""
     episode = schema.episode.c
     return (
@@ -105,7 +119,7 @@ def closed_stop(thread_id: int) -> ScalarSelect[int | None]:
     )
 
 
-def stream_stop(thread_id: int) -> ScalarSelect[int]:
+def stream_stop(thread_id: int | ColumnElement[int]) -> ScalarSelect[int]:
     """Select where the last turn of a thread ends; null before the first."""
     turn = schema.turn.c
     # starts never fall along a thread, so the last turn is the one that the index ends with

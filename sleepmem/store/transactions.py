@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sleepmem.errors import NotOpen
-from sleepmem.store.engine import database_name, reading
+from sleepmem.store import appends
+from sleepmem.store.commits import GroupCommit, settled
+from sleepmem.store.engine import append_engine, async_engine, database_name, reading, sqlite_file
 from sleepmem.store.translate import translated
+from sleepmem.types import Turn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,29 +25,48 @@ _write: ContextVar[tuple[Transactions, AsyncConnection] | None] = ContextVar("wr
 
 
 class Transactions:
-    """Run statements on an engine, which it owns, each call in one transaction.
+    """Run statements in the database at `url`, each call in one transaction.
 
-    A call from inside the statements of a write, as when a log awaits what a snapshot store does,
-    is part of that write.
+    Appends that come at once are one transaction, see `GroupCommit`.
+    A call from inside the statements of a write to the same database, as when a log awaits what a
+    snapshot store does, is part of that write.
+
+    Args:
+        durable: false lets a commit return before it is flushed, to measure what it costs beside.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._reader = reading(engine)
-        self._name = database_name(engine.url)
+    def __init__(self, url: URL, *, durable: bool = True) -> None:
+        self._engine = async_engine(url, durable=durable)
+        self._reader = reading(self._engine)
+        self._name = database_name(url)
         self._is_open = True
         self._running: set[asyncio.Task[Any]] = set()
         # SQLite has one writer at a time: waiting here is fair, waiting in SQLite is polling
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = asyncio.Lock() if is_sqlite else nullcontext()
+        file = sqlite_file(url)
+        self._writer = asyncio.Lock() if file is not None else nullcontext()
+        self._place = file.resolve() if file is not None else url
+        self._appends: GroupCommit[appends.Append, Turn] = GroupCommit(
+            append_engine(url, durable=durable), appends.write, self._writer
+        )
 
     async def aclose(self) -> None:
         """Let what runs come to its end, then close every connection."""
         self._is_open = False
         if self._running:
             await asyncio.wait(self._running)
+        await self._appends.aclose()
         with translated(self._name):
             await self._engine.dispose()
+
+    async def append(self, append: appends.Append) -> Turn:
+        """Return the turn that was appended, or finished, once it is durable."""
+        if self._joined() is None:
+            if not self._is_open:
+                raise NotOpen("this database")
+            turn = await self._appends.commit(append)
+            if turn is not None:
+                return turn
+        return await self.write(_alone, append)
 
     async def write(
         self,
@@ -71,7 +94,7 @@ class Transactions:
     def _joined(self) -> AsyncConnection | None:
         """Return the connection of the write that this call is a part of."""
         write = _write.get()
-        return write[1] if write and write[0] is self else None
+        return write[1] if write and write[0]._place == self._place else None
 
     async def _whole(
         self,
@@ -89,9 +112,18 @@ class Transactions:
         async def transaction() -> T:
             with translated(self._name):
                 async with engine.begin() as connection:
-                    if engine is self._engine:
+                    writes = engine is self._engine
+                    if writes:
                         _write.set((self, connection))  # for this task, which ends with it
-                    return await statements(connection, *args, **kwargs)
+                    found = await statements(connection, *args, **kwargs)
+                    with translated(self._name, commits=writes):
+                        try:
+                            await connection.commit()
+                        except BaseException:
+                            # it may still be in that transaction, locks and all
+                            await connection.invalidate()
+                            raise
+                    return found
 
         if not self._is_open:
             raise NotOpen("this database")
@@ -101,9 +133,14 @@ class Transactions:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # nobody is left to be told
+            await settled(task)
             raise
+
+
+async def _alone(connection: AsyncConnection, append: appends.Append) -> Turn:
+    """Append in a transaction of its own, waiting for whoever has locked the agent."""
+    [found] = await connection.run_sync(appends.write, [append], waits=True)
+    if isinstance(found, Turn):
+        return found
+    assert found is not None, "who waits is answered"
+    raise found

@@ -30,9 +30,18 @@ _SQLITE_FOR_NOW = {
 _POSTGRES_FOR_NOW = ("08", "53", "57", "40001", "40P01", "55P03")
 
 
+_UNCHANGED = "Nothing was changed."
+_UNKNOWN = "It may have been written or not: look, or ask again with the same request_id."
+
+
 @contextmanager
-def translated(database: str) -> Iterator[None]:
-    """Raise StoreUnavailable or StoreError, `from` the driver's error, for what fails inside."""
+def translated(database: str, *, commits: bool = False) -> Iterator[None]:
+    """Raise StoreUnavailable or StoreError, `from` the driver's error, for what fails inside.
+
+    Args:
+        commits: whether what fails is a commit, of which nobody knows how far it got.
+    """
+    outcome = _UNKNOWN if commits else _UNCHANGED
     try:
         yield
     except PoolTimeout as exc:
@@ -44,17 +53,17 @@ def translated(database: str) -> Iterator[None]:
         if _is_for_now(exc):
             raise StoreUnavailable(
                 problem,
-                hint="Nothing was changed. See that the database, and its folder, can be reached; "
+                hint=f"{outcome} See that the database, and its folder, can be reached; "
                 "then try again.",
             ) from exc
-        raise StoreError(problem, hint="Nothing was changed.") from exc
+        raise StoreError(problem, hint=outcome) from exc
     except (struct.error, json.JSONDecodeError, ValidationError) as exc:
         raise StoreError(
             f"{database}: a row holds what sleepmem never wrote: {_first_line(exc)}",
-            hint="Nothing was changed. Restore the database from a backup.",
+            hint=f"{outcome} Restore the database from a backup.",
         ) from exc
     except (SQLAlchemyError, OverflowError) as exc:
-        raise StoreError(f"{database}: {_first_line(exc)}", hint="Nothing was changed.") from exc
+        raise StoreError(f"{database}: {_first_line(exc)}", hint=outcome) from exc
 
 
 def _is_for_now(exc: DBAPIError) -> bool:

@@ -1,50 +1,25 @@
-"""Turns, the stream of a thread, and the messages of a life.
+"""Turns as they are read: by request, as the stream of a thread, as the messages of a life.
 
 Every function takes a connection whose transaction is the caller's.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
-from datetime import datetime
-
-from sqlalchemy import exists, func, insert, literal, literal_column, select, tuple_, update
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sleepmem.errors import Conflict, StoreError
+from sleepmem.errors import StoreError
 from sleepmem.store import schema
 from sleepmem.store.rows import (
     agent_id,
     check_interval,
-    closed_stop,
-    is_thread_of,
+    counts,
     lookup,
-    message_rows,
     overlapping,
-    owned_agent_id,
     stream_ids,
-    stream_stop,
     turns_where,
-    unknown_thread,
 )
-from sleepmem.types import (
-    FinishReason,
-    LogEntry,
-    LoggedMessage,
-    Role,
-    Thread,
-    Turn,
-    TurnState,
-    checked_message,
-    checked_name,
-)
-
-_ABANDONED = TurnState.ABANDONED.value
-_STAGED = TurnState.STAGED.value
-# as literals, since SQLite uses a partial index only if the query spells out its condition
-_is_staged = schema.turn.c.state == literal_column(f"'{_STAGED}'")
-_counts = schema.turn.c.state != literal_column(f"'{_ABANDONED}'")
+from sleepmem.types import LogEntry, LoggedMessage, Role, Turn, TurnState, checked_name
 
 
 async def turn_of_request(connection: AsyncConnection, agent: str, request_id: str) -> Turn | None:
@@ -56,113 +31,9 @@ async def turn_of_request(connection: AsyncConnection, agent: str, request_id: s
         agent,
         turn.agent_id == owner_id,
         turn.request_id == request_id,
-        _counts,
+        counts,
     )
     return found[0] if found else None
-
-
-async def stage(
-    connection: AsyncConnection,
-    thread: Thread,
-    epoch: int,
-    messages: Sequence[LoggedMessage],
-    *,
-    request_id: str | None,
-    done: bool,
-    now: datetime,
-) -> Turn:
-    if request_id is not None:
-        checked_name("request id", request_id)
-    for message in messages:
-        checked_message(message)
-    owner = await owned_agent_id(connection, thread.agent, epoch)
-    seq, start = await _next_place(connection, owner, thread, request_id)
-    turn = Turn(
-        id=secrets.token_hex(16),
-        agent=thread.agent,
-        thread_id=thread.id,
-        seq=seq,
-        request_id=request_id,
-        state=TurnState.DONE if done else TurnState.STAGED,
-        start=start,
-        stop=start + sum(len(message.token_ids) for message in messages),
-        messages=tuple(messages),
-        created_at=now,
-    )
-    row = turn.model_dump(include={"id", "thread_id", "seq", "request_id", "start", "stop"})
-    row |= {"agent_id": owner, "state": turn.state.value, "created_at": now}
-    await connection.execute(insert(schema.turn).values(row))
-    if messages:
-        await connection.execute(insert(schema.message), message_rows(owner, seq, 0, messages))
-    return turn
-
-
-async def _next_place(
-    connection: AsyncConnection, owner: int, thread: Thread, request_id: str | None
-) -> tuple[int, int]:
-    """Abandon the thread's staged turn and return the next turn's seq and start."""
-    turn = schema.turn.c
-    staged = [turn.thread_id == thread.id, _is_staged]
-    known = exists().where(turn.agent_id == owner, turn.request_id == request_id, _counts)
-    found = (
-        await connection.execute(
-            select(
-                select(func.max(turn.seq)).where(turn.agent_id == owner).scalar_subquery(),
-                closed_stop(thread.id),
-                stream_stop(thread.id),
-                select(turn.start).where(*staged).scalar_subquery(),
-                known if request_id is not None else literal(False),
-                is_thread_of(owner, thread),
-            )
-        )
-    ).one()
-    last_seq, closed, stop, staged_start, is_known, is_ours = found
-    if not is_ours:
-        raise unknown_thread(thread)
-    if is_known:
-        raise Conflict(f"request {request_id!r} of agent {thread.agent!r} is in the log already")
-    closed, stop = closed or 0, stop or 0
-    if staged_start is not None:
-        stop = max(staged_start, min(stop, closed))
-        await connection.execute(
-            update(schema.turn).where(*staged).values(state=_ABANDONED, stop=stop)
-        )
-    return (last_seq or 0) + 1, max(stop, closed)
-
-
-async def finish(
-    connection: AsyncConnection,
-    turn: Turn,
-    epoch: int,
-    reply: LoggedMessage,
-    finish_reason: FinishReason,
-) -> Turn:
-    checked_message(reply)
-    table = schema.turn
-    owner = await owned_agent_id(connection, turn.agent, epoch)
-    of_turn = [table.c.agent_id == owner, table.c.seq == turn.seq]
-    query = select(table.c.id, table.c.state, table.c.start, table.c.stop).where(*of_turn)
-    found = (await connection.execute(query)).one_or_none()
-    state = found.state if found and found.id == turn.id else "unknown"
-    if found is None or state != _STAGED:
-        raise Conflict(f"turn {turn.id} is {state}, not staged")
-    finished = turn.model_copy(
-        update={
-            "state": TurnState.DONE,
-            "start": found.start,
-            "stop": found.stop + len(reply.token_ids),
-            "messages": (*turn.messages, reply),
-            "finish_reason": finish_reason,
-        }
-    )
-    await connection.execute(
-        update(table)
-        .where(*of_turn)
-        .values(state=TurnState.DONE.value, stop=finished.stop, finish_reason=finish_reason.value)
-    )
-    rows = message_rows(owner, turn.seq, len(turn.messages), [reply])
-    await connection.execute(insert(schema.message), rows)
-    return finished
 
 
 async def tokens(connection: AsyncConnection, thread_id: int, start: int, stop: int) -> list[int]:

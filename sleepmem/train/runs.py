@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sleepmem.errors import ConfigError
+from sleepmem.model.machine import processor
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.train.loop import Progress
 from sleepmem.train.optimizers import Optimizers
@@ -196,19 +197,11 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
-        "processor": _processor(),
+        "processor": processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "commit": _commit(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
 
 
 def _commit() -> str | None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sleepmem.errors import SleepmemError
+from sleepmem.errors import AgentNotFound, SleepmemError
 from sleepmem.protocols import EpisodeLog
 from sleepmem.store import MemoryEpisodeLog, open_log
-from sleepmem.store.migrate import upgrade
 from sleepmem.testing.life import Life, stored
 from sleepmem.types import MAIN, Head, Turn, TurnState
 
@@ -179,17 +178,18 @@ async def play(log: EpisodeLog, script: list[tuple[Any, ...]]) -> list[object]:
     return [*results, await told(player)]
 
 
-@pytest.fixture(scope="module")
-def fresh_url(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
-    """Return what gives the URL of a new database at each call; migrating takes too long."""
-    template = tmp_path_factory.mktemp("twins") / "template.db"
-    asyncio.run(upgrade(f"sqlite:///{template}"))
-    numbers = count()
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
 
-    def url() -> str:
-        return f"sqlite:///{shutil.copy(template, template.with_name(f'{next(numbers)}.db'))}"
 
-    return url
+@pytest.fixture
+def log(runner: asyncio.Runner, tmp_path: Path) -> Iterator[EpisodeLog]:
+    """Return one log for all examples, each of which deletes the agent of the one before."""
+    log = runner.run(open_log(f"sqlite:///{tmp_path / 'agents.db'}"))
+    yield log
+    runner.run(log.aclose())
 
 
 @settings(
@@ -197,15 +197,13 @@ def fresh_url(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
 )
 @given(script=st.lists(steps, min_size=4, max_size=24))
 def test_any_life_is_told_alike(
-    fresh_url: Callable[[], str], script: list[tuple[Any, ...]]
+    runner: asyncio.Runner, log: EpisodeLog, script: list[tuple[Any, ...]]
 ) -> None:
     async def both() -> tuple[list[object], list[object]]:
-        log = await open_log(fresh_url())
-        try:
-            return await play(log, script), await play(MemoryEpisodeLog(), script)
-        finally:
-            await log.aclose()
+        with suppress(AgentNotFound):
+            await log.delete_agent("ana")
+        return await play(log, script), await play(MemoryEpisodeLog(), script)
 
-    ours, twin = asyncio.run(both())
+    ours, twin = runner.run(both())
     for step, mine, other in zip([*script, "in the end"], ours, twin, strict=True):
         assert mine == other, step

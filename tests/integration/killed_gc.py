@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from killed_life import Death, Mortal, mortal
+from nursery import Death, Mortal
+from watched_disk import WatchedDisk
 
 from sleepmem import SleepMemory
 from sleepmem.store import SnapshotFiles, SnapshotRows, SqlEpisodeLog, open_log
@@ -16,27 +16,30 @@ from sleepmem.testing import FakeSleepLM
 
 WINDOW = 200
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
+CHANGES = {"drop", "sweep", "unlink"}
 
 
-def stores_at(folder: Path, log: SqlEpisodeLog, is_rows: bool) -> SnapshotFiles | SnapshotRows:
-    return SnapshotRows(log) if is_rows else SnapshotFiles(folder / "snapshots")
+def is_change(point: str) -> bool:
+    when, name = point.split()
+    return when == "after" and name in CHANGES
 
 
-def collect(folder: Path, is_rows: bool, point: str, n: int, there: Connection) -> None:
-    """Collect all that may be collected, and say so if nobody killed it."""
-    death = Death(point, n)
-    for name in ("unlink", "fsync"):
-        setattr(os, name, mortal(getattr(os, name), name, death))
-    asyncio.run(_collect(folder, is_rows, death))
-    there.send(None)
+def stores_at(
+    folder: Path, log: SqlEpisodeLog, is_rows: bool, disk: WatchedDisk | None = None
+) -> SnapshotFiles | SnapshotRows:
+    return SnapshotRows(log) if is_rows else SnapshotFiles(folder / "snapshots", disk=disk)
+
+
+def collect(folder: Path, is_rows: bool, at: int, counts: Any, there: Connection) -> None:
+    """Collect all that may be collected."""
+    asyncio.run(_collect(folder, is_rows, Death(at, counts, there)))
 
 
 async def _collect(folder: Path, is_rows: bool, death: Death) -> None:
     log = await open_log(f"sqlite:///{folder / 'agents.db'}")
+    snapshots = stores_at(folder, log, is_rows, WatchedDisk(death.passes))
     async with SleepMemory.of(
-        lm=FakeSleepLM(WINDOW),
-        log=Mortal(log, death),
-        snapshots=Mortal(stores_at(folder, log, is_rows), death),
+        lm=FakeSleepLM(WINDOW), log=Mortal(log, death), snapshots=Mortal(snapshots, death)
     ) as memory:
         await memory.gc(**NOTHING)
     await log.aclose()

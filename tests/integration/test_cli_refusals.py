@@ -115,7 +115,10 @@ def test_database_that_is_none(shell: Shell, tmp_path: Path) -> None:
 def test_agent_of_another_model(ana: Shell) -> None:
     ana.lm = lambda: FakeSleepLM(name="other")
     assert "fingerprint" in ana.error("say", "--agent", "ana", "colour?")
-    assert "fingerprint" in ana.error("replay", "--agent", "ana", "--verify")
+    line = ana.error("replay", "--agent", "ana", "--verify")
+    assert line.startswith("error: cannot verify agent 'ana'")
+    assert "fingerprint" in line
+    assert "diverge" not in line
     assert len(ana.json("replay", "--agent", "ana")["episodes"]) == 1
 
 
@@ -123,10 +126,14 @@ def test_checkpoint_that_is_missing_is_missed_only_where_it_is_needed(ana: Shell
     terminal = ["--db", ana.db, "--model", "/nowhere"]
     for command in ("agents", "log --agent ana", "replay --agent ana"):
         assert CliRunner().invoke(main, [*command.split(), *terminal]).exit_code == 0
-    for command in ("say hello --agent ana", "replay --verify --agent ana"):
+    missing = "no checkpoint '/nowhere'"
+    for command, problem in (
+        ("say hello --agent ana", missing),
+        ("replay --verify --agent ana", f"cannot verify agent 'ana': {missing}"),
+    ):
         result = CliRunner().invoke(main, [*command.split(), *terminal])
         assert result.exit_code == 1
-        assert result.stderr.startswith("error: no checkpoint '/nowhere'")
+        assert result.stderr.startswith(f"error: {problem}")
 
 
 class Diverging(FakeSleepLM):

@@ -1,30 +1,33 @@
-"""SIGKILL in the middle of a collection: heads wake, and the next one brings it to its end."""
+"""SIGKILL at every change that a collection makes: heads wake, and the next one ends it.
+
+The long form kills at every call of a store as well, before and after:
+
+    pytest -m slow tests/integration/test_gc_killed.py
+"""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import shutil
-import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from killed_gc import NOTHING, WINDOW, collect, stores_at
+from killed_gc import NOTHING, WINDOW, collect, is_change, stores_at
+from killed_life import is_any
+from nursery import Nursery
 
 from sleepmem import SleepMemory
 from sleepmem.store import open_log
 from sleepmem.testing import FakeSleepLM
 
-CALLS = ("sizes", "history", "drop", "sweep", "delete", "leftovers")
-POINTS = [
-    *(f"{when} {call}" for call in (*CALLS, "unlink", "fsync") for when in ("before", "after")),
+pytestmark = pytest.mark.timeout(600)  # the first process waits for imports, torch among them
+N_SHARDS = 2
+FORMS = [
+    *(pytest.param(is_change, n, id=f"changes-{n}") for n in range(N_SHARDS)),
+    pytest.param(is_any, 0, id="every point", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
 ]
-TIMES = {"sweep": (1, 3), "delete": (1, 3), "unlink": (1, 2, 6), "fsync": (1, 2, 6)}
-SOME = {("after drop", 1), ("after sweep", 3), ("before unlink", 1), ("after unlink", 2)}
-SOME |= {("after unlink", 6), ("after delete", 3)}
-ALL = [(point, n) for point in POINTS for n in TIMES.get(point.split()[1], (1,))]
-START_S = 60.0  # seconds; a process that needs longer to get there has hung
-N_SLEEPS = 5
+N_SLEEPS = 4
 
 
 async def lived(folder: Path, is_rows: bool) -> None:
@@ -53,39 +56,6 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-@pytest.fixture(scope="module")
-def nursery() -> multiprocessing.context.ForkServerContext:
-    """Return where processes are born quickly, with everything imported and nothing open."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed_gc"])
-    return context
-
-
-def killed(
-    nursery: multiprocessing.context.ForkServerContext,
-    folder: Path,
-    is_rows: bool,
-    point: str,
-    n: int,
-) -> None:
-    """Collect in a process that is killed at a point."""
-    here, there = nursery.Pipe(duplex=False)
-    process = nursery.Process(target=collect, args=(folder, is_rows, point, n, there))
-    process.start()
-    there.close()
-    try:
-        assert here.poll(START_S), "it hangs"
-        with pytest.raises(EOFError):
-            here.recv()
-        process.join(START_S)
-        assert process.exitcode == -signal.SIGKILL, "it lived to the end"
-    finally:
-        process.kill()
-        process.join(START_S)
-        process.close()
-        here.close()
-
-
 async def assert_well(folder: Path, is_rows: bool) -> None:
     log = await open_log(f"sqlite:///{folder / 'agents.db'}")
     snapshots = stores_at(folder, log, is_rows)
@@ -109,26 +79,20 @@ async def assert_well(folder: Path, is_rows: bool) -> None:
     await log.aclose()
 
 
-@pytest.mark.parametrize(
-    ("point", "n"),
-    [
-        pytest.param(
-            *case, marks=[] if case in SOME else [pytest.mark.slow], id="{} {}".format(*case)
-        )
-        for case in ALL
-    ],
-)
+@pytest.mark.parametrize(("counts", "shard"), FORMS)
 async def test_killed_collection_leaves_a_valid_store(
-    nursery: multiprocessing.context.ForkServerContext,
-    template: Path,
-    tmp_path: Path,
-    point: str,
-    n: int,
+    nursery: Nursery, template: Path, ram: Path, counts: Any, shard: int
 ) -> None:
     is_rows = template.name.startswith("rows")
-    if is_rows and point.endswith(("unlink", "fsync")):
-        pytest.skip("rows are deleted by their database")
-    folder = tmp_path / "home"
-    shutil.copytree(template, folder)
-    killed(nursery, folder, is_rows, point, n)
-    await assert_well(folder, is_rows)
+    n_shards = 1 if counts is is_any else N_SHARDS
+    at, seen = shard + 1, set()
+    while True:
+        folder = ram / str(at)
+        shutil.copytree(template, folder)
+        life = nursery.life(collect, folder, is_rows, at, counts)
+        await assert_well(folder, is_rows)
+        if not life.killed:
+            break
+        seen.add(life.killed)
+        at += n_shards
+    assert at > 4, seen

@@ -14,34 +14,6 @@ from sleepmem.types import Message, Outcome, Role
 WINDOW = 160
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return two checkpoint folders whose slow weights differ."""
-    import torch
-
-    from sleepmem.model import SleepConfig, SleepForCausalLM
-    from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
-
-    folders = []
-    for seed in (1, 2):
-        folder = tmp_path_factory.mktemp("checkpoint")
-        tokenizer = build_tokenizer(["My dog is called Rex.", "What is the dog called?"])
-        torch.manual_seed(seed)
-        config = SleepConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            intermediate_size=48,
-            layer_types=["full_attention", "linear_attention"] * 2,
-            window=WINDOW,
-            linear_key_head_dim=16,
-            linear_value_head_dim=8,
-        )
-        SleepForCausalLM(config).save_pretrained(folder)
-        save_tokenizer(tokenizer, folder)
-        folders.append(str(folder))
-    return folders
-
-
 def memory_at(folder: Path, model: str) -> SleepMemory:
     return SleepMemory(
         f"sqlite:///{folder / 'agents.db'}", model=model, max_tokens=8, min_tokens=4, passes=2
@@ -59,10 +31,10 @@ async def live(memory: SleepMemory, name: str) -> None:
     await agent.say("Well?", request_id="r1")
 
 
-async def test_life_is_verified_bit_for_bit(tmp_path: Path, checkpoints: list[str]) -> None:
-    async with memory_at(tmp_path, checkpoints[0]) as memory:
+async def test_life_is_verified_bit_for_bit(tmp_path: Path, native_checkpoints: list[str]) -> None:
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
         await asyncio.gather(live(memory, "ana"), live(memory, "bob"))
-    async with memory_at(tmp_path, checkpoints[0]) as memory:
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
         lives = {
             name: [replayed async for replayed in memory.replay(name, verify=True)]
             for name in ("ana", "bob")
@@ -80,25 +52,46 @@ async def test_life_is_verified_bit_for_bit(tmp_path: Path, checkpoints: list[st
     assert ours == theirs, "the same life beside a neighbour gives the same bytes"
 
 
-async def test_restart_gives_the_same_answer(tmp_path: Path, checkpoints: list[str]) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_life_of_thousands_is_verified_in_two_goes(
+    tmp_path: Path, native_checkpoints: list[str]
+) -> None:
+    """Run it with: pytest -n0 -m slow tests/integration/test_memory_native.py"""
+    n_episodes, text = 2000, Message(role=Role.USER, content="What is the dog called? " * 1000)
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        ana = await memory.agent("ana")
+        n_slept = 0
+        while n_slept < n_episodes:
+            n_slept += len(await ana.observe([text]))
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        verified = [one async for one in memory.replay("ana", until=n_slept // 2, verify=True)]
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
+        since = verified[-1].episode.id
+        verified += [one async for one in memory.replay("ana", since=since, verify=True)]
+    assert [one.episode.index for one in verified] == list(range(1, n_slept + 1))
+    assert all(one.verified for one in verified)
+
+
+async def test_restart_gives_the_same_answer(tmp_path: Path, native_checkpoints: list[str]) -> None:
     texts = ("My dog is called Rex.", "What is the dog called?", "Well?")
     (tmp_path / "smooth").mkdir()
-    async with memory_at(tmp_path / "smooth", checkpoints[0]) as memory:
+    async with memory_at(tmp_path / "smooth", native_checkpoints[0]) as memory:
         ana = await memory.agent("ana")
         expected = [(await ana.say(text)).text for text in texts]
     replies = []
     for text in texts:
-        async with memory_at(tmp_path, checkpoints[0]) as memory:
+        async with memory_at(tmp_path, native_checkpoints[0]) as memory:
             replies.append((await (await memory.agent("ana")).say(text)).text)
     assert replies == expected
 
 
-async def test_another_checkpoint_is_refused(tmp_path: Path, checkpoints: list[str]) -> None:
-    async with memory_at(tmp_path, checkpoints[0]) as memory:
+async def test_another_checkpoint_is_refused(tmp_path: Path, native_checkpoints: list[str]) -> None:
+    async with memory_at(tmp_path, native_checkpoints[0]) as memory:
         ana = await memory.agent("ana")
         await ana.say("My dog is called Rex.")
         await ana.sleep()
-    async with memory_at(tmp_path, checkpoints[1]) as memory:
+    async with memory_at(tmp_path, native_checkpoints[1]) as memory:
         with pytest.raises(FingerprintMismatch):
             await memory.agent("ana")
         with pytest.raises(FingerprintMismatch):

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
+from sleepmem.errors import StoreError
 from sleepmem.history import Garbage, GcReport, History, Keep, KeepRules, Removed
 from sleepmem.testing.life import BIRTH
 from sleepmem.types import Episode, SleepReason, Snapshot
@@ -53,6 +54,16 @@ def test_last_episodes_of_each_branch_are_kept() -> None:
     kept = KeepRules(last=2, within=None).kept(line(6, main="e6", other="e3"), BIRTH)
     assert kept == {"d6": Keep.HEAD, "d5": Keep.LAST, "d3": Keep.HEAD, "d2": Keep.LAST}
     assert len(KeepRules(last=99, within=None).kept(line(3, main="e3"), BIRTH)) == 3
+
+
+@pytest.mark.parametrize("gone", [2, 5])
+def test_lineage_with_a_hole_is_said_in_one_line(gone: int) -> None:
+    whole = line(5, main="e5")
+    episodes = tuple(episode for episode in whole.episodes if episode.index != gone)
+    damaged = whole.model_copy(update={"episodes": episodes})
+    with pytest.raises(StoreError, match=f"episode e{gone} of agent 'ana'") as caught:
+        KeepRules(last=9, within=None).kept(damaged, BIRTH)
+    assert "backup" in caught.value.hint
 
 
 def test_last_follows_parents_and_not_numbers() -> None:

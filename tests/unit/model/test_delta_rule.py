@@ -31,6 +31,16 @@ def draw(n_tokens: int, *, n_batch: int = 2, n_heads: int = 3, seed: int = 42) -
     ]
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_a_token_adds_at_most_its_value_to_the_squared_norm(seed: int, scale: float) -> None:
+    q, k, v, g, beta, state = draw(1, seed=seed)
+    state = state * scale
+    _, after = delta_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], state)
+    bound = state.square().sum((-2, -1)) + v[:, 0].square().sum(-1)
+    assert (after.square().sum((-2, -1)) <= bound * (1 + 1e-5)).all()
+
+
 @pytest.mark.parametrize("n_tokens", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 97])
 def test_chunks_equal_scan_in_outputs_state_and_gradients(n_tokens: int) -> None:
     results = []

@@ -72,11 +72,11 @@ async def test_what_was_said_meanwhile_is_read_on_the_new_weights_before_the_nex
             gate.open()
             await task
         [row] = await home.log.threads("ana")
-        kept = ana._parts.residents.take(row.id)
+        kept = ana._parts.residents.take(row)
         assert kept is not None
         assert kept.head == await home.log.head("ana", "main")
         assert kept.token_ids == (await home.log.open_episode(row)).token_ids
-        ana._parts.residents.keep(row.id, kept)
+        ana._parts.residents.keep(row, kept)
         expected = await home.reply_to("ana", "car?")
         assert (await ana.say("car?")).text == expected == "red"
 

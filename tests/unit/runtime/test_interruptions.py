@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from home import Home, Hooked, Interrupted, Never
 
-from sleepmem.errors import SleepmemError
+from sleepmem.errors import SleepmemError, StoreUnavailable
 from sleepmem.policy import TaskBoundary, TokenBudget
 from sleepmem.runtime.agent import Agent
-from sleepmem.types import Message, Role
+from sleepmem.types import Message, Outcome, Role, SleepReport
 
 Verb = Callable[[Agent], Coroutine[Any, Any, Any]]
 
@@ -88,6 +89,31 @@ async def test_cancelled_at_every_await(verb: str) -> None:
         await assert_well(home, verb, before)
 
 
+async def test_cancelled_at_any_await_and_done_again_ends_as_if_undisturbed() -> None:
+    async def told_and_slept(ana: Agent) -> None:
+        await ana.say("c=3 " + "x" * 220, request_id="r")
+        await ana.sleep()
+
+    async def ended(at: int | None) -> tuple[list[str], list[int], int]:
+        home = await born()
+        async with home.memory(policy=Never()) as memory:
+            ana = await memory.agent("ana")
+            life = Interrupted(told_and_slept(ana), at)
+            with suppress(asyncio.CancelledError):
+                await life
+            await told_and_slept(ana)
+        [row] = await home.log.threads("ana")
+        episodes = await home.log.lineage("ana", "main")
+        ids = await home.log.tokens(row.id, 0, episodes[-1].stop)
+        snapshots = [episode.snapshot.digest for episode in episodes]
+        return snapshots, ids, life.n_suspensions
+
+    *expected, n_suspensions = await ended(None)
+    assert n_suspensions > 50
+    for at in range(1, n_suspensions + 1):
+        assert (await ended(at))[:2] == tuple(expected), f"cancelled at {at}"
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_failed_at_every_call_of_a_store(verb: str, when: str) -> None:
@@ -119,6 +145,59 @@ async def test_failed_at_every_call_of_a_store(verb: str, when: str) -> None:
             break
         await assert_well(home, verb, before)
     assert at > 4
+
+
+@pytest.mark.parametrize(
+    ("verb", "write"),
+    [
+        ("say", "finish"),
+        ("long say", "commit_sleep"),
+        ("observe", "stage"),
+        ("sleep", "commit_sleep"),
+    ],
+)
+async def test_commit_whose_answer_is_lost_is_looked_up(verb: str, write: str) -> None:
+    home = await born()
+    before = await home.contents("ana")
+    n_lost = 0
+
+    async def lose(name: str, moment: str) -> None:
+        nonlocal n_lost
+        if (name, moment) == (write, "after") and not n_lost:
+            n_lost += 1
+            raise StoreUnavailable("the connection is gone")
+
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        home.log.hook = lose
+        result = await VERBS[verb](ana)
+        assert n_lost == 1
+        if isinstance(result, SleepReport):
+            assert result.outcome is Outcome.SLEPT
+        home.log.hook = None
+    await assert_well(home, verb, before)
+    told = [content for content in await home.contents("ana") if content.startswith("c=3")]
+    assert len(told) == {"observe": 2, "sleep": 0}.get(verb, 1)
+
+
+async def test_commit_of_which_nothing_can_be_learnt_is_called_unknown() -> None:
+    home = await born()
+    is_gone = False
+
+    async def leave(name: str, moment: str) -> None:
+        nonlocal is_gone
+        is_gone = is_gone or (name, moment) == ("commit_sleep", "after")
+        if is_gone:
+            raise StoreUnavailable("the connection is gone")
+
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        home.log.hook = leave
+        report = await ana.sleep()
+        assert report.outcome is Outcome.FAILED
+        assert "may be in the log or not" in (report.problem or "")
+        home.log.hook = None
+        assert (await ana.say("b?")).text == "2"
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -58,7 +58,7 @@ async def test_logger_names_ids_and_keeps_text_at_debug(
         await ana.sleep()
         with pytest.raises(InvalidMessage):
             await ana.say(CANARY + "\0")
-    ours = [record for record in caplog.records if record.name == "sleepmem"]
+    ours = [record for record in caplog.records if record.name.startswith("sleepmem.")]
     assert {record.levelno for record in ours} == {logging.DEBUG, logging.INFO}
     assert all(record.__dict__["agent"] == "ana" for record in ours)
     loud = [record.getMessage() for record in ours if record.levelno > logging.DEBUG]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import secrets
+import tracemalloc
+
 import pytest
+from blake3 import blake3
 from home import Home, Hooked
 
 from sleepmem.errors import (
     AgentNotFound,
     BranchNotFound,
+    CannotVerify,
     EpisodeNotFound,
     FingerprintMismatch,
     NotOpen,
@@ -15,7 +20,7 @@ from sleepmem.errors import (
 )
 from sleepmem.memory import SleepMemory
 from sleepmem.testing import FakeSleepLM
-from sleepmem.types import ReplayedEpisode
+from sleepmem.types import AgentSummary, Episode, Message, ReplayedEpisode, Role, Snapshot
 
 
 @pytest.fixture
@@ -118,21 +123,43 @@ async def test_altered_log_diverges_at_the_first_episode_it_touches(lived: Home)
             await anext(again)
         assert caught.value.episode == life[1].episode.id
         assert caught.value.expected == life[1].episode.snapshot.digest
-        assert "(" not in str(caught.value), "numerics are the same and are not blamed"
+        assert (caught.value.differences, caught.value.repeats) == ({}, True)
+        assert caught.value.apart is not None
+        assert "the log was altered" in caught.value.hint, "the same numerics are not blamed"
+
+
+class Elsewhere(FakeSleepLM):
+    """A model on a machine that rounds otherwise."""
+
+    def dump(self, weights: object) -> bytes:
+        return super().dump(weights)[:-1] + b"?"  # type: ignore[arg-type]
 
 
 async def test_divergence_names_what_differs_in_the_numerics(lived: Home) -> None:
-    class Elsewhere(FakeSleepLM):
-        def dump(self, weights: object) -> bytes:
-            return super().dump(weights)[:-1] + b"?"  # type: ignore[arg-type]
-
     lived.lm = Elsewhere(window=lived.lm.window)
     lived.lm.numerics_profile = {"model": "fake", "dtype": "bits", "threads": "2"}
     async with lived.memory() as memory:
         with pytest.raises(
-            ReplayDiverged, match=r"dtype was bytes, is bits, threads was unknown, is 2"
-        ):
+            ReplayDiverged,
+            match=r"dtype was bytes, is bits; threads was unknown, is 2; .* by 0 nats",
+        ) as caught:
             await replayed(memory, verify=True)
+    assert caught.value.differences == {"dtype": ("bytes", "bits"), "threads": ("unknown", "2")}
+    assert caught.value.apart == 0
+    assert "versions recorded" in caught.value.hint
+
+
+async def test_machine_that_computes_otherwise_each_time_is_blamed(lived: Home) -> None:
+    class Shaky(FakeSleepLM):
+        def dump(self, weights: object) -> bytes:
+            return super().dump(weights) + secrets.token_bytes(4)  # type: ignore[arg-type]
+
+    lived.lm = Shaky(window=lived.lm.window)
+    async with lived.memory() as memory:
+        with pytest.raises(ReplayDiverged, match="derived twice here, it differs too") as caught:
+            await replayed(memory, verify=True)
+    assert caught.value.repeats is False
+    assert "another" in caught.value.hint
 
 
 async def test_replay_chains_from_its_own_parent(lived: Home) -> None:
@@ -175,10 +202,6 @@ async def test_missing_snapshots_are_stored_again(lived: Home) -> None:
 
 
 async def test_missing_snapshot_that_the_log_does_not_give_is_not_stored(lived: Home) -> None:
-    class Elsewhere(FakeSleepLM):
-        def dump(self, weights: object) -> bytes:
-            return super().dump(weights)[:-1] + b"?"  # type: ignore[arg-type]
-
     lived.lm = Elsewhere(window=lived.lm.window)
     lived.snapshots.data.clear()
     async with lived.memory() as memory:
@@ -191,10 +214,67 @@ async def test_another_model_cannot_verify(lived: Home) -> None:
     lived.lm = FakeSleepLM(window=200, name="stranger")
     async with lived.memory() as memory:
         assert len(await replayed(memory)) == 4
-        with pytest.raises(FingerprintMismatch):
+        with pytest.raises(CannotVerify, match=r"cannot verify agent 'ana': .* fingerprint"):
             await replayed(memory, verify=True)
         with pytest.raises(FingerprintMismatch):
             await memory.agent("ana")
+
+
+class LongLife:
+    """The log of a life of many short episodes, none of which it keeps."""
+
+    def __init__(self, home: Home, n_episodes: int) -> None:
+        self._lm, self._n = home.lm, n_episodes
+        weights = home.lm.blank()
+        self._digests = []
+        for index in range(n_episodes):
+            *_, step = home.lm.sleep(weights, self._ids(index), 1)
+            weights = step.weights
+            data = home.lm.dump(weights)
+            self._digests.append(blake3(data).hexdigest())
+            home.snapshots.data["ana", self._digests[-1]] = data
+
+    def _ids(self, index: int) -> list[int]:
+        return self._lm.encode(Message(role=Role.USER, content=f"k{index}"))
+
+    async def summary(self, agent: str) -> AgentSummary:
+        return AgentSummary.model_construct(fingerprint=self._lm.fingerprint)
+
+    async def lineage(self, agent: str, branch: str) -> list[Episode]:
+        snapshots = (Snapshot(digest=digest, n_bytes=1) for digest in self._digests)
+        return [
+            Episode.model_construct(
+                id=f"e{n}", index=n, agent=agent, thread_id=1, start=n, stop=n + 1, passes=1,
+                snapshot=snapshot, numerics={},
+            )
+            for n, snapshot in enumerate(snapshots, 1)
+        ]  # fmt: skip
+
+    async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
+        return self._ids(start - 1)
+
+
+async def test_a_life_of_thousands_is_verified_in_the_memory_of_one_episode(home: Home) -> None:
+    n_episodes, n_first = 2000, 1100
+    home.log, n_verified, traced = LongLife(home, n_episodes), 0, []
+    async with home.memory() as memory:
+        tracemalloc.start()
+        try:
+            life = memory.replay("ana", verify=True)
+            async for one in life:
+                n_verified += one.verified is True
+                if n_verified in (100, n_first):
+                    traced.append(tracemalloc.get_traced_memory()[0])
+                if n_verified == n_first:
+                    break
+            await life.aclose()
+        finally:
+            tracemalloc.stop()
+        n_bytes = len(home.lm.dump(home.lm.blank()))
+        assert traced[1] - traced[0] < 100 * n_bytes, "that of one episode in ten is kept"
+        resumed = [one async for one in memory.replay("ana", since=n_first, verify=True)]
+    assert [one.episode.index for one in resumed] == list(range(n_first + 1, n_episodes + 1))
+    assert all(one.verified for one in resumed)
 
 
 async def test_agents_and_names(lived: Home) -> None:

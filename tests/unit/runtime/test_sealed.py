@@ -48,7 +48,7 @@ async def lived_with_commit_at(at: int) -> int:
         assert (await sleeping).outcome is Outcome.SLEPT
         home.log, home.snapshots = log, snapshots
         [row] = await log.threads("ana")
-        kept = ana._parts.residents.take(row.id)
+        kept = ana._parts.residents.take(row)
         if kept is not None and kept.head == await log.head("ana", "main"):
             expected = home.lm.wake(await home.derived("ana"))
             home.lm.read(expected, (await log.open_episode(row)).token_ids)

@@ -7,7 +7,14 @@ import pytest
 from sqlalchemy import text
 
 from sleepmem.errors import ConfigError, MissingExtra
-from sleepmem.store.engine import async_engine, database_name, normalised, reading, sqlite_file
+from sleepmem.store.engine import (
+    append_engine,
+    async_engine,
+    database_name,
+    normalised,
+    reading,
+    sqlite_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,29 @@ async def test_sqlite_is_set_up_to_be_durable(tmp_path: Path) -> None:
         ):
             assert await connection.scalar(text(f"PRAGMA {pragma}")) == expected
     await engine.dispose()
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 0)])
+def test_appends_are_as_durable_as_the_rest(
+    tmp_path: Path, durable: bool, synchronous: int
+) -> None:
+    engine = append_engine(normalised(f"sqlite:///{tmp_path / 'x.db'}"), durable=durable)
+    with engine.begin() as connection:
+        assert connection.scalar(text("PRAGMA synchronous")) == synchronous
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+    engine.dispose()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("durable", "setting"), [(True, "on"), (False, "off")])
+def test_appends_on_postgres_are_flushed_unless_told(
+    postgres_url: str, durable: bool, setting: str
+) -> None:
+    engine = append_engine(normalised(postgres_url), durable=durable)
+    with engine.begin() as connection:
+        assert connection.scalar(text("SHOW synchronous_commit")) == setting
+    engine.dispose()
 
 
 async def test_readers_do_not_wait_for_a_writer_and_see_one_state(tmp_path: Path) -> None:

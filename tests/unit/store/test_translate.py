@@ -63,6 +63,14 @@ def test_postgres_states(state: str, expected: type[StoreError]) -> None:
     assert type(raised(wrapped(orig, psycopg.Error))) is expected
 
 
+def test_only_a_commit_may_have_been_written() -> None:
+    orig = sqlite3.OperationalError("disk I/O error")
+    for commits, hint in ((False, "Nothing was changed"), (True, "may have been written or not")):
+        with pytest.raises(StoreUnavailable) as caught, translated("x", commits=commits):
+            raise wrapped(orig, sqlite3.Error)
+        assert hint in caught.value.hint
+
+
 def test_every_class_of_the_drivers_is_mapped() -> None:
     for module in (sqlite3, psycopg):
         for cls in vars(module).values():

@@ -23,6 +23,7 @@ AT_LEAST = {
     "decode_32_agents_over_one",
     "sleep_pass_over_prefill",
     "reread_4096_over_restore",
+    "messages_per_commit",
 }  # goals are upper bounds, but for these
 ROW_IS = {
     "decode_64k_over_1k.fill_25": "a wake token after 65,536 tokens, against after 1,024; "
@@ -39,6 +40,11 @@ ROW_IS = {
     "restore_over_raw_read_16mib": "the same of 16 MiB",
     "publish_over_raw": "a snapshot published, against write, flush, rename, flush of the folder",
     "reread_4096_over_restore": "4,096 tokens read again, against restoring what they became",
+    "commits_per_message": "commits for a message of one writer",
+    "messages_per_commit": "messages in a commit of 64 writers",
+    "durable_message_minus_flush": "a durable message, less a flush of as many bytes",
+    "batch64_minus_executemany": "64 messages at once, less one raw statement",
+    "fenced_minus_plain_append": "an append that looks whose the agent is, less one that does not",
     "bytes_per_resting_agent": "memory for an agent that lived and rests, of 10,000",
 }  # says what a row is, for people
 

@@ -8,7 +8,7 @@
     ├─ NotFound (LookupError)
     │  ├─ AgentNotFound · BranchNotFound · EpisodeNotFound · SnapshotNotFound · CheckpointNotFound
     ├─ Conflict                             the world moved on: read again, decide again
-    │  ├─ HeadMoved · LeaseLost · ThreadBusy
+    │  ├─ HeadMoved · AgentHeld · LeaseLost · ThreadBusy
     ├─ MisuseError (RuntimeError)           the caller's bug, never caught
     │  └─ NotOpen
     ├─ ModelError
@@ -29,6 +29,7 @@ too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Self
 
 
@@ -166,13 +167,34 @@ class HeadMoved(Conflict):
         self.agent, self.branch, self.expected, self.found = agent, branch, expected, found
 
 
+class AgentHeld(Conflict):
+    """Another process lives with the agent.
+
+    Attributes:
+        expires_at: when its lease ends by its own clock, unless it is renewed.
+        waited_s: how long this one waited for it.
+    """
+
+    def __init__(
+        self, agent: str, holder: str, epoch: int, expires_at: datetime, waited_s: float = 0.0
+    ) -> None:
+        waited = f", also after {waited_s:.0f} s" if waited_s else ""
+        super().__init__(
+            f"agent {agent!r} is held by {holder}{waited}",
+            hint="That begins with machine and process: close the agent there, or take it over "
+            "with --take-over (in Python take_over=True).",
+        )
+        self.agent, self.holder, self.epoch = agent, holder, epoch
+        self.expires_at, self.waited_s = expires_at, waited_s
+
+
 class LeaseLost(Conflict):
     """Another process claimed the agent; this one may no longer write for it."""
 
     def __init__(self, agent: str, epoch: int) -> None:
         super().__init__(
             f"another process claimed agent {agent!r} after epoch {epoch}",
-            hint="Open the agent again to take it back; nothing acknowledged was lost.",
+            hint="Open the agent again to go on when it is free; nothing acknowledged was lost.",
         )
         self.agent, self.epoch = agent, epoch
 

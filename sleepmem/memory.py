@@ -15,6 +15,7 @@ from typing import Unpack
 from sleepmem.errors import AgentNotFound, ConfigError, NotOpen
 from sleepmem.events import Watcher
 from sleepmem.history import GcReport, Removed
+from sleepmem.leases import WAIT_S
 from sleepmem.policy import TaskBoundary, TokenBudget
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, SnapshotStore
 from sleepmem.runtime.agent import Agent
@@ -138,6 +139,7 @@ class SleepMemory:
                     log, snapshots = await self._open_store(closing)
                 load = partial(_load, self._model)
                 house = House(self._clock, self._defaults, load, log, snapshots)
+                closing.push_async_callback(house.claims.aclose)
                 closing.push_async_callback(house.engine.aclose)
                 closing.push_async_callback(house.idle.aclose)
                 house.closing = closing.pop_all()
@@ -172,25 +174,33 @@ class SleepMemory:
         """The event loop that it was opened on; calls from any other must be sent there."""
         return self._open_house().loop
 
-    async def agent(self, name: str, *, branch: str = MAIN, create: bool = True) -> Agent:
-        """Claim an agent and return it; an unknown one is born.
+    async def agent(
+        self,
+        name: str,
+        *,
+        branch: str = MAIN,
+        create: bool = True,
+        wait_s: float = WAIT_S,
+        take_over: bool = False,
+    ) -> Agent:
+        """Claim an agent, held until the memory closes, and return it; an unknown one is born.
 
         Args:
             branch: the line of its memory to continue.
             create: false makes an unknown agent an error.
+            wait_s: how long another process that holds it is waited for.
+            take_over: do not wait; that process can then no longer write for it.
 
         Raises:
             AgentNotFound, BranchNotFound
+            AgentHeld: another process held it all the while.
             FingerprintMismatch: it lives with another model.
         """
         _check_address(name)
         house = self._open_house()
         if not create or branch != MAIN:
             await house.log.head(name, branch)
-        parts = await house.parts()
-        async with house.claiming:
-            lease = await house.lease(name, parts.lm.fingerprint, create)
-            return house.agents.setdefault((name, branch), Agent(parts, lease, branch))
+        return await house.agent(name, branch, create=create, wait_s=wait_s, take_over=take_over)
 
     @asynccontextmanager
     async def ephemeral(self) -> AsyncIterator[Agent]:
@@ -209,7 +219,7 @@ class SleepMemory:
         epoch = await parts.log.claim(
             name,
             fingerprint=fingerprint,
-            holder=house.holder,
+            holder=house.claims.holder,
             create=True,
             now=self._clock.now(),
         )
@@ -248,11 +258,7 @@ class SleepMemory:
         """
         house = self._open_house()
         await house.log.delete_agent(name)
-        lease = house.leases.pop(name, None)
-        if lease is not None:
-            lease.is_lost = True
-        for key in [key for key in house.agents if key[0] == name]:
-            house.agents.pop(key, None)
+        house.forget(name)
         for digest in await house.snapshots.digests(name):
             try:
                 # an agent of the same name may have been born since, and have slept

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from sleepmem.history import History
+from sleepmem.leases import Leases
 from sleepmem.types import (
     AgentSummary,
     Episode,
@@ -104,9 +105,7 @@ class SleepLM(Protocol):
         ...
 
     def load(self, data: SnapshotBytes) -> FastWeights:
-        """Return the weights that `dump` wrote; trusts nothing.
-
-        The weights may lie in `data`: nobody writes to it any more.
+        """Return the weights that `dump` wrote, which may lie in `data`; trusts nothing.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
@@ -150,7 +149,7 @@ class SleepLM(Protocol):
         ...
 
 
-class EpisodeLog(Protocol):
+class EpisodeLog(Leases, Protocol):
     """The truth. One method is one transaction; every write is conditional on `epoch`.
 
     Writes raise `LeaseLost` when `epoch` is no longer the agent's. All methods raise
@@ -159,20 +158,6 @@ class EpisodeLog(Protocol):
     A thread's token stream is the concatenation of the ids of its turns; stream positions are
     gap-free. `Turn.start`/`stop` and `Episode.start`/`stop` are positions in it.
     """
-
-    async def claim(
-        self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
-    ) -> int:
-        """Take the agent for `holder` and return the new epoch; older epochs can no longer write.
-
-        Nor can those of a deleted agent of that name: no epoch comes twice.
-        Creates the agent with branch `main` if it is unknown and `create`.
-
-        Raises:
-            AgentNotFound: unknown, and `create` is false.
-            FingerprintMismatch: the agent lives with another model.
-        """
-        ...
 
     async def agents(self) -> list[AgentSummary]: ...
 
@@ -367,7 +352,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def has(self, agent: str, digest: str) -> bool:
-        """Return whether there are bytes; they are not read."""
+        """Return whether there are bytes, now durable whoever put them; they are not read."""
         ...
 
     async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:

@@ -86,7 +86,7 @@ _open: dict[Key, asyncio.Task[SleepMemory]] = {}
 async def _shared(key: Key) -> SleepMemory:
     """Return the process's memory of that key, opened once; lives until the process ends.
 
-    Chat models share it, since two memories would take each agent's lease from each other.
+    Chat models share it, since of two memories one would wait for the agents of the other.
     """
     task = _open.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception())):

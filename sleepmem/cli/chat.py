@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from sleepmem.cli.documents import reply_document, sleep_document, sleep_line
-from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
+from sleepmem.cli.options import (
+    Address,
+    agent_option,
+    common,
+    pass_terminal,
+    take_over_option,
+    thread_option,
+)
 from sleepmem.cli.terminal import Terminal
 from sleepmem.errors import SleepmemError
 
@@ -26,10 +33,16 @@ COMMANDS = "/sleep, /task (the task ended), /quit"
 @thread_option
 @click.option("--system", metavar="TEXT", help="System prompt of the thread, kept from now on.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens.")
+@take_over_option
 @common
 @pass_terminal
 def chat(
-    terminal: Terminal, address: Address, thread: str, system: str | None, max_tokens: int | None
+    terminal: Terminal,
+    address: Address,
+    thread: str,
+    system: str | None,
+    max_tokens: int | None,
+    take_over: bool,
 ) -> None:
     """Talk with an agent, line by line; /sleep, /task and /quit are commands.
 
@@ -42,7 +55,7 @@ def chat(
 
     async def run() -> list[dict[str, Any]]:
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             chatting = Chat(terminal, agent.thread(thread, system=system), max_tokens)
             await chatting.run()
             return chatting.turns

@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from sleepmem.cli.documents import sleep_document, sleep_line
-from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
+from sleepmem.cli.options import (
+    Address,
+    agent_option,
+    common,
+    pass_terminal,
+    take_over_option,
+    thread_option,
+)
 from sleepmem.cli.screen import progress
 from sleepmem.cli.terminal import Terminal, read_stdin
 from sleepmem.errors import ImportFileError, InvalidMessage
@@ -24,10 +31,16 @@ from sleepmem.types import Message, Role, SleepReport
 @agent_option()
 @thread_option
 @click.option("--end-task", is_flag=True, help="End the task after the last message.")
+@take_over_option
 @common
 @pass_terminal
 def import_file(
-    terminal: Terminal, file: str, address: Address, thread: str, end_task: bool
+    terminal: Terminal,
+    file: str,
+    address: Address,
+    thread: str,
+    end_task: bool,
+    take_over: bool,
 ) -> None:
     """Let an agent live through FILE as it stands; nothing is generated.
 
@@ -47,7 +60,7 @@ def import_file(
     async def run() -> list[SleepReport]:
         sleeps: list[SleepReport] = []
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             listener = agent.thread(thread)
             with progress("import", len(turns)) as step:
                 for turn in turns:

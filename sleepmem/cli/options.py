@@ -93,3 +93,7 @@ def agent_option(*, episode: bool = False) -> Callable[[Command], Command]:
 thread_option = click.option(
     "--thread", default=MAIN, show_default=True, metavar="NAME", help="Which conversation."
 )
+
+take_over_option = click.option(
+    "--take-over", is_flag=True, help="Do not wait for a process that holds the agent."
+)

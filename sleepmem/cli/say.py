@@ -7,7 +7,14 @@ import asyncio
 import click
 
 from sleepmem.cli.documents import reply_document, sleep_line
-from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
+from sleepmem.cli.options import (
+    Address,
+    agent_option,
+    common,
+    pass_terminal,
+    take_over_option,
+    thread_option,
+)
 from sleepmem.cli.terminal import Terminal, read_stdin
 from sleepmem.errors import InvalidMessage
 
@@ -19,6 +26,7 @@ from sleepmem.errors import InvalidMessage
 @click.option("--system", metavar="TEXT", help="System prompt of the thread, kept from now on.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens.")
 @click.option("--request-id", metavar="ID", help="Say it once, however often this is run.")
+@take_over_option
 @common
 @pass_terminal
 def say(
@@ -29,6 +37,7 @@ def say(
     system: str | None,
     max_tokens: int | None,
     request_id: str | None,
+    take_over: bool,
 ) -> None:
     """Say TEXT to an agent and print its reply; `-` reads TEXT from stdin.
 
@@ -43,7 +52,7 @@ def say(
 
     async def run() -> None:
         async with terminal.memory() as memory:
-            agent = await memory.agent(address.agent, branch=address.branch)
+            agent = await terminal.agent(memory, address, take_over=take_over)
             speaker = agent.thread(thread, system=system)
             stream = speaker.stream(text, request_id=request_id, max_tokens=max_tokens)
             async with stream:  # an interrupted turn is aborted before the memory closes

@@ -7,7 +7,14 @@ import asyncio
 import click
 
 from sleepmem.cli.documents import EXIT_CODES, plan_line, sleep_document, sleep_line
-from sleepmem.cli.options import Address, agent_option, common, pass_terminal, thread_option
+from sleepmem.cli.options import (
+    Address,
+    agent_option,
+    common,
+    pass_terminal,
+    take_over_option,
+    thread_option,
+)
 from sleepmem.cli.terminal import Terminal
 
 
@@ -17,6 +24,7 @@ from sleepmem.cli.terminal import Terminal
 @click.option("--passes", type=click.IntRange(min=1), help="Passes over the episode.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what a sleep would do; do nothing.")
 @click.option("--force", is_flag=True, help="Accept any retention.")
+@take_over_option
 @common
 @pass_terminal
 def sleep(
@@ -26,6 +34,7 @@ def sleep(
     passes: int | None,
     only_plan: bool,
     force: bool,
+    take_over: bool,
 ) -> None:
     """Let an agent sleep on its open episode, now.
 
@@ -45,7 +54,7 @@ def sleep(
                 terminal.write(plan_line(plan))
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0
-            agent = await memory.agent(address.agent, branch=address.branch, create=False)
+            agent = await terminal.agent(memory, address, create=False, take_over=take_over)
             report = await agent.thread(thread).sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))
         terminal.write_document(sleep_document(report))

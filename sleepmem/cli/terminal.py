@@ -11,15 +11,20 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sleepmem.errors import ConfigError
+from sleepmem.errors import AgentHeld, ConfigError
 
 if TYPE_CHECKING:
+    from sleepmem.cli.options import Address
     from sleepmem.memory import SleepMemory
+    from sleepmem.runtime.agent import Agent
     from sleepmem.settings import Settings
+
+UNTOLD_S = 1.0  # a wait that is not worth a word: commands that follow each other
 
 OpenMemory = Callable[["Settings"], "AbstractAsyncContextManager[SleepMemory]"]
 
@@ -58,6 +63,17 @@ class Terminal:
     def memory(self) -> AbstractAsyncContextManager[SleepMemory]:
         """Return the memory of this run, to be opened with `async with`."""
         return self.opener(self.settings())
+
+    async def agent(
+        self, memory: SleepMemory, address: Address, *, create: bool = True, take_over: bool = False
+    ) -> Agent:
+        """Claim the agent of an address, and tell if another process has to be waited for."""
+        claim = partial(memory.agent, address.agent, branch=address.branch, create=create)
+        try:
+            return await claim(wait_s=UNTOLD_S, take_over=take_over)
+        except AgentHeld as held:
+            self.talk(f"waiting for {held.holder}, which holds {held.agent} ...")
+            return await claim()
 
     def write(self, text: str = "", *, end: str = "\n") -> None:
         """Print a result for people; with `--json` it is only talk."""

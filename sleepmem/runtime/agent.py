@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sleepmem.runtime.idle import looks_at_clock
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.runtime.thread import LiveThread, live_thread
 from sleepmem.runtime.verbs import Verbs
@@ -43,6 +44,21 @@ class Agent(Verbs):
     def branch(self) -> str:
         return self._branch
 
+    def resume(self) -> None:
+        """Have the policy asked, if time moves it, about what was left open before this claim."""
+        parts, lease = self._parts, self._lease
+        if self._branch not in lease.resumed and looks_at_clock(
+            parts.defaults.policy, parts.lm.window
+        ):
+            lease.resumed |= {self._branch}
+            parts.idle.search(self._arm_what_waits)
+
+    async def _arm_what_waits(self) -> None:
+        log = self._parts.log
+        for row in await log.threads(self.name):
+            if row.branch == self._branch and (await log.open_episode(row)).token_ids:
+                self._live_thread(row.name).ask_soon(row)
+
     def thread(self, name: str = MAIN, *, system: str | None = None) -> AgentThread:
         """Return a thread, made when it is first used.
 
@@ -50,8 +66,12 @@ class Agent(Verbs):
             system: its system prompt from now on; None keeps the one it has.
         """
         checked_name("thread name", name)
+        live = self._live_thread(name)
+        if system is not None:
+            live.prompt(system)
+        return AgentThread(live)
+
+    def _live_thread(self, name: str) -> LiveThread:
         if name not in self._threads:
             self._threads[name] = live_thread(self._parts, self._lease, self._branch, name)
-        if system is not None:
-            self._threads[name].prompt(system)
-        return AgentThread(self._threads[name])
+        return self._threads[name]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
-import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,9 +11,10 @@ from weakref import WeakValueDictionary
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
+from sleepmem.runtime.claims import Claims
 from sleepmem.runtime.engine import Engine
 from sleepmem.runtime.idle import IdleWatch
-from sleepmem.runtime.parts import Defaults, Lease, Parts
+from sleepmem.runtime.parts import Defaults, Parts
 
 
 class House:
@@ -38,10 +36,8 @@ class House:
         self.engine, self.idle = Engine(), IdleWatch(clock)
         self.closing = AsyncExitStack()
         self.loop = asyncio.get_running_loop()
-        self.claiming = asyncio.Lock()
-        self.leases: dict[str, Lease] = {}
+        self.claims = Claims(log, clock, defaults.on_event)
         self.agents: WeakValueDictionary[tuple[str, str], Agent] = WeakValueDictionary()
-        self.holder = f"{platform.node() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
         self._clock, self._defaults, self._load = clock, defaults, load
         self._lm: SleepLM | None = None
         self._parts: Parts | None = None
@@ -51,21 +47,27 @@ class House:
         self._lm = self._lm or self._load()
         return self._lm
 
-    async def lease(self, agent: str, fingerprint: str, create: bool) -> Lease:
-        """Return the claim on an agent, claimed again if it was lost; `claiming` is held."""
-        lease = self.leases.get(agent)
-        if lease is None or lease.is_lost:
-            epoch = await self.log.claim(
-                agent,
-                fingerprint=fingerprint,
-                holder=self.holder,
-                create=create,
-                now=self._clock.now(),
-            )
-            if lease is None:
-                lease = self.leases[agent] = Lease(agent, epoch, self._defaults.on_event)
-            lease.epoch, lease.is_lost = epoch, False
-        return lease
+    async def agent(
+        self, name: str, branch: str, *, create: bool, wait_s: float, take_over: bool
+    ) -> Agent:
+        """Return an agent, claimed if it is not held."""
+        parts = await self.parts()
+        lease = await self.claims.lease(
+            name,
+            fingerprint=parts.lm.fingerprint,
+            create=create,
+            wait_s=wait_s,
+            take_over=take_over,
+        )
+        agent = self.agents.setdefault((name, branch), Agent(parts, lease, branch))
+        agent.resume()
+        return agent
+
+    def forget(self, name: str) -> None:
+        """Let go of an agent that was deleted."""
+        self.claims.forget(name)
+        for key in [key for key in self.agents if key[0] == name]:
+            self.agents.pop(key, None)
 
     async def parts(self) -> Parts:
         """Return what agents need, the model among it."""

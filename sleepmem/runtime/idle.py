@@ -7,11 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from sleepmem.errors import SleepmemError
-from sleepmem.protocols import Clock
+from sleepmem.protocols import Clock, SleepPolicy
+from sleepmem.types import EpisodeStats
 
 log = logging.getLogger(__name__)
 
 Ask = Callable[[], Awaitable[float | None]]
+
+
+def looks_at_clock(policy: SleepPolicy, window: int) -> bool:
+    """Return whether time alone may make a policy wish for a sleep."""
+    full = EpisodeStats(n_tokens=window, n_turns=1, window=window)
+    return policy.wait_s(full) is not None
 
 
 class IdleWatch:
@@ -39,13 +46,27 @@ class IdleWatch:
         self._tasks[thread_id] = task
         task.add_done_callback(lambda done: self._forget(thread_id, done))
 
+    def search(self, arm_what_waits: Callable[[], Awaitable[None]]) -> None:
+        """Run what finds threads to arm that have waited for longer than this memory is open."""
+
+        async def run() -> None:
+            try:
+                await arm_what_waits()
+            except SleepmemError:
+                log.warning("idle threads could not be found", exc_info=True)
+
+        task = asyncio.create_task(run())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
     async def _watch(self, thread_id: int, wait_s: float, ask: Ask) -> None:
         task = asyncio.current_task()
         assert task
         left_s: float | None = wait_s
         try:
             while left_s is not None:
-                await self._clock.sleep(left_s)
+                if left_s > 0:
+                    await self._clock.sleep(left_s)
                 self._asking.add(task)
                 left_s = await ask()
                 if self._tasks.get(thread_id) is not task:

@@ -154,12 +154,16 @@ class Lease:
 
     Args:
         watcher: is told when it is lost.
+
+    Attributes:
+        resumed: branches that were searched, since it was claimed, for what had been left open.
     """
 
     agent: str
     epoch: int
     watcher: Watcher | None = None
     is_lost: bool = False
+    resumed: frozenset[str] = frozenset()
 
     @contextmanager
     def watched(self) -> Iterator[None]:

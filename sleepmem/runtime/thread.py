@@ -80,6 +80,8 @@ class LiveThread:
         row = await self.parts.log.thread(
             self.lease.agent, epoch, branch=self.branch, name=self.name, system=system
         )
+        if self._row is not None and self._row[0] != epoch:
+            self._heard_s = None  # since then somebody else may have spoken with it
         self._row = (epoch, row)
         if self._system is system:
             self._system = None  # it is in the log; a later one is not
@@ -322,6 +324,10 @@ class LiveThread:
     def watch_clock(self, row: Thread, stats: EpisodeStats) -> None:
         """Have the policy asked again when only time has passed."""
         self.parts.idle.arm(row.id, self._wait_s(stats), self._ask_when_idle)
+
+    def ask_soon(self, row: Thread) -> None:
+        """Have the policy asked now, and again for as long as it looks at the clock."""
+        self.parts.idle.arm(row.id, 0.0, self._ask_when_idle)
 
     def _wait_s(self, stats: EpisodeStats) -> float | None:
         is_waiting = stats.open_tool_calls or not stats.n_tokens

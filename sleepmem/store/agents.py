@@ -1,4 +1,4 @@
-"""Agents, branches and threads.
+"""Agents and their leases, branches and threads.
 
 Every function takes a connection whose transaction is the caller's.
 """
@@ -14,7 +14,8 @@ from sqlalchemy import Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sleepmem.errors import AgentNotFound, BranchNotFound, FingerprintMismatch
+from sleepmem.errors import AgentHeld, AgentNotFound, BranchNotFound, FingerprintMismatch
+from sleepmem.leases import LEASE
 from sleepmem.store import schema
 from sleepmem.store.rows import AnyRow, agent_id, lookup, owned_agent_id
 from sleepmem.types import (
@@ -38,6 +39,7 @@ async def claim(
     holder: str,
     create: bool,
     now: datetime,
+    over: int | None,
 ) -> int:
     table = schema.agent
     checked_name("agent name", agent)
@@ -51,6 +53,9 @@ async def claim(
         raise AgentNotFound(agent)
     if found.fingerprint != fingerprint:
         raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
+    is_held = found.holder not in (None, holder) and found.expires_at and now < found.expires_at
+    if is_held and found.epoch != over:
+        raise AgentHeld(agent, found.holder, found.epoch, found.expires_at)
     if found.epoch == 0:
         await _insert_if_new(connection, schema.branch, {"agent_id": found.id, "name": MAIN})
     # a life begins at an epoch of its own: who held a deleted agent of that name holds nothing
@@ -58,9 +63,29 @@ async def claim(
     await connection.execute(
         update(table)
         .where(table.c.id == found.id)
-        .values(epoch=epoch, holder=holder, claimed_at=now)
+        .values(epoch=epoch, holder=holder, claimed_at=now, expires_at=now + LEASE)
     )
     return epoch
+
+
+async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> frozenset[str]:
+    table = schema.agent
+    is_held = table.c.holder == lookup(holder)
+    # an agent that is being written for is left to the next heartbeat: a writer of several would
+    # wait for this one while this one waits for it
+    free = select(table.c.id).where(is_held).with_for_update(key_share=True, skip_locked=True)
+    await connection.execute(
+        update(table).where(table.c.id.in_(free)).values(expires_at=now + LEASE)
+    )
+    return frozenset((await connection.scalars(select(table.c.name).where(is_held))).all())
+
+
+async def release(connection: AsyncConnection, holder: str) -> None:
+    await connection.execute(
+        update(schema.agent)
+        .where(schema.agent.c.holder == lookup(holder))
+        .values(holder=None, expires_at=None)
+    )
 
 
 async def _insert_if_new(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:

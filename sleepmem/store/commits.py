@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from sleepmem.errors import StoreUnavailable
+from sleepmem.errors import SleepmemError, StoreUnavailable
 from sleepmem.store.engine import database_name
 from sleepmem.store.translate import translated
 
@@ -147,7 +148,7 @@ def _answer(
     some: Sequence[_Waiting[A, R]], commit: asyncio.Future[Sequence[R | Exception | None]]
 ) -> None:
     problem = commit.exception()
-    results = [problem] * len(some) if problem else commit.result()
+    results = [_own(problem) for _ in some] if problem else commit.result()
     for waiting, result in zip(some, results, strict=True):
         if waiting.result.done():
             continue
@@ -155,3 +156,12 @@ def _answer(
             waiting.result.set_exception(result)
         else:
             waiting.result.set_result(result)
+
+
+def _own(problem: BaseException) -> BaseException:
+    """Return the error for one of those who share it: whoever raises it writes to it."""
+    if not isinstance(problem, SleepmemError):
+        return problem
+    own = copy(problem)
+    own.__cause__ = problem.__cause__
+    return own

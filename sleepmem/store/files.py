@@ -86,7 +86,7 @@ class SnapshotFiles:
         return {name: n_bytes for name, n_bytes in found.items() if _DIGEST.fullmatch(name)}
 
     async def has(self, agent: str, digest: str) -> bool:
-        return await asyncio.to_thread(_has, self._folder(agent) / checked_digest(digest))
+        return await asyncio.to_thread(self._has, self._folder(agent) / checked_digest(digest))
 
     async def leftovers(self, agent: str, *, remove: bool = False) -> list[int]:
         folder = self._folder(agent)
@@ -175,6 +175,16 @@ class SnapshotFiles:
                 self._disk.unlink(path)
             # also of a file that is gone: who took it may not have come as far as this
             self._flush_folder(path.parent)
+
+    def _has(self, path: Path) -> bool:
+        with _translated(f"snapshot {path.name}", "looked for"):
+            try:
+                found = stat.S_ISREG(os.lstat(path).st_mode)
+                if found:
+                    self._flush_folder(path.parent)  # who put it may not have come as far as this
+            except FileNotFoundError:
+                return False
+            return found
 
     def _get(self, agent: str, path: Path) -> bytearray:
         with _translated(f"snapshot {path.name}", "read"):
@@ -266,14 +276,6 @@ def _listed(folder: Path) -> dict[str, int]:
             with suppress(FileNotFoundError):  # gone meanwhile
                 found[name] = os.lstat(folder / name).st_size
     return found
-
-
-def _has(path: Path) -> bool:
-    with _translated(f"snapshot {path.name}", "looked for"):
-        try:
-            return stat.S_ISREG(os.lstat(path).st_mode)
-        except FileNotFoundError:
-            return False
 
 
 @contextmanager

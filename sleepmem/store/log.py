@@ -56,11 +56,30 @@ class SqlEpisodeLog(Transactions):
     """`EpisodeLog` on SQLite or Postgres; made by `open_log`."""
 
     async def claim(
-        self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
+        self,
+        agent: str,
+        *,
+        fingerprint: str,
+        holder: str,
+        create: bool,
+        now: datetime,
+        over: int | None = None,
     ) -> int:
         return await self.write(
-            agents.claim, agent, fingerprint=fingerprint, holder=holder, create=create, now=now
+            agents.claim,
+            agent,
+            fingerprint=fingerprint,
+            holder=holder,
+            create=create,
+            now=now,
+            over=over,
         )
+
+    async def renew(self, holder: str, *, now: datetime) -> frozenset[str]:
+        return await self.write(agents.renew, holder, now=now)
+
+    async def release(self, holder: str) -> None:
+        await self.write(agents.release, holder)
 
     async def agents(self) -> list[AgentSummary]:
         return await self.read(agents.agents)

@@ -1,4 +1,4 @@
-"""What is kept of the snapshots of an agent, in plain Python; the base of the log in memory."""
+"""What is kept of the snapshots of an agent, in plain Python; a base of the log in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class AgentRow:
     name: str
     fingerprint: str
     epoch: int = 0
-    holder: str = ""
+    holder: str | None = None
+    expires_at: datetime | None = None
     heads: dict[str, Head] = field(default_factory=lambda: {MAIN: NEWBORN})
     turns: list[Turn] = field(default_factory=list)
 

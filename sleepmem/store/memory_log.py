@@ -18,13 +18,11 @@ from sleepmem.errors import (
     ConfigError,
     Conflict,
     EpisodeNotFound,
-    FingerprintMismatch,
     HeadMoved,
-    LeaseLost,
     MisuseError,
     StoreError,
 )
-from sleepmem.store.memory_history import AgentRow, MemoryHistory
+from sleepmem.store.memory_leases import MemoryLeases
 from sleepmem.types import (
     AgentSummary,
     Episode,
@@ -53,7 +51,7 @@ class _Stream:
     open_id: str | None = None
 
 
-class MemoryEpisodeLog(MemoryHistory):
+class MemoryEpisodeLog(MemoryLeases):
     """Keep every agent's log in memory.
 
     Attributes:
@@ -65,19 +63,6 @@ class MemoryEpisodeLog(MemoryHistory):
         self._streams: dict[int, _Stream] = {}
         self._thread_ids = count(1)
         self.attempts: list[SleepReport] = []
-
-    async def claim(
-        self, agent: str, *, fingerprint: str, holder: str, create: bool, now: datetime
-    ) -> int:
-        checked_name("agent name", agent)
-        checked_name("holder", holder)
-        if agent not in self._agents and create:
-            self._agents[agent] = AgentRow(agent, fingerprint, epoch=secrets.randbits(32))
-        found = self._agent(agent)
-        if found.fingerprint != fingerprint:
-            raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)
-        found.epoch, found.holder = found.epoch + 1, holder
-        return found.epoch
 
     async def agents(self) -> list[AgentSummary]:
         return [await self.summary(name) for name in sorted(self._agents)]
@@ -345,12 +330,6 @@ class MemoryEpisodeLog(MemoryHistory):
 
     async def aclose(self) -> None:
         """Keep everything: the same object opened again is the same log."""
-
-    def _owned(self, agent: str, epoch: int) -> AgentRow:
-        found = self._agent(agent)
-        if found.epoch != epoch:
-            raise LeaseLost(agent, epoch)
-        return found
 
     def _stream(self, thread: Thread) -> _Stream:
         stream = self._streams.get(thread.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,8 +94,18 @@ class TokenIds(TypeDecorator[Sequence[int]]):
     def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> bytes | None:
         return None if value is None else struct.pack(f"<{len(value)}I", *value)
 
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> tuple[int, ...] | None:
-        return None if value is None else struct.unpack(f"<{len(value) // 4}I", value)
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], tuple[int, ...] | None]:
+        return _unpacked  # the driver's value as it is: what a cell holds may not be bytes
+
+
+def _unpacked(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, bytes):
+        raise struct.error(f"token ids are bytes, not {type(value).__name__}")
+    return struct.unpack(f"<{len(value) // 4}I", value)
 
 
 metadata = MetaData(
@@ -119,6 +129,7 @@ agent = Table(
     Column("claimed_at", Utc),
     Column("expires_at", Utc),
     Column("created_at", Utc, nullable=False),
+    Index(None, "holder"),
 )
 
 snapshot = Table(

@@ -31,8 +31,14 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._n += 1
-        heapq.heappush(self._sleepers, (self._s + max(seconds, 0.0), self._n, wake))
-        await wake
+        sleeper = (self._s + max(seconds, 0.0), self._n, wake)
+        heapq.heappush(self._sleepers, sleeper)
+        try:
+            await wake
+        finally:
+            if sleeper in self._sleepers:  # cancelled
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
 
     def advance(self, seconds: float) -> None:
         """Let time pass and wake those whose time has come; they run at the next await."""

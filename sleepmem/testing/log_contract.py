@@ -25,6 +25,7 @@ from sleepmem.errors import (
 )
 from sleepmem.protocols import EpisodeLog
 from sleepmem.testing.history_contract import HistoryContract
+from sleepmem.testing.lease_contract import LeaseContract
 from sleepmem.testing.life import BIRTH, FINGERPRINT, Life
 from sleepmem.testing.sleep_contract import SleepContract
 from sleepmem.types import MAIN, Head, LogEntry, LoggedMessage, Role, Thread, ToolCall, TurnState
@@ -347,7 +348,9 @@ class TurnContract:
         ]
 
 
-class EpisodeLogContract(AgentContract, TurnContract, SleepContract, HistoryContract):
+class EpisodeLogContract(
+    AgentContract, LeaseContract, TurnContract, SleepContract, HistoryContract
+):
     """The suite."""
 
     pytestmark = pytest.mark.asyncio

@@ -25,7 +25,7 @@ TOLD = {
 }
 NATIVELY_TOLD = {"r1": "My dog is called Rex.", "r2": "What is the dog called?"}
 # what a killed process leaves changes at these alone; between them it reads, computes and flushes
-WRITES = ("claim", "thread", "stage", "finish", "commit_sleep", "record_attempt")
+WRITES = ("claim", "release", "thread", "stage", "finish", "commit_sleep", "record_attempt")
 CHANGES = ("make_folder", "create", "write", "rename", "unlink")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from cli_shell import LONG, Shell
 
 from sleepmem.policy import TaskBoundary, TokenBudget
+from sleepmem.settings import database_url
+from sleepmem.store import open_log
+from sleepmem.testing import FakeClock
 from sleepmem.testing.fake_model import FakeSleepLM
 
 
@@ -27,6 +31,49 @@ def ana(shell: Shell) -> Shell:
 
 
 # say, chat, import
+
+
+class Hasty(FakeClock):
+    """A clock that whoever waits moves on."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
+
+def claim_elsewhere(shell: Shell, clock: FakeClock) -> None:
+    """Let a process of another machine hold ana, and never come back to it."""
+
+    async def claim() -> None:
+        log = await open_log(database_url(shell.db))
+        fingerprint = FakeSleepLM().fingerprint
+        await log.claim(
+            "ana", fingerprint=fingerprint, holder="elsewhere", create=True, now=clock.now()
+        )
+        await log.aclose()
+
+    asyncio.run(claim())
+
+
+def test_agent_that_is_held_is_waited_for_and_told_of(shell: Shell) -> None:
+    clock = shell.memory["clock"] = Hasty()
+    claim_elsewhere(shell, clock)
+    result = shell.run("say", "--agent", "ana", "x=1 x?")
+    assert (result.stdout, result.stderr) == ("1\n", "waiting for elsewhere, which holds ana ...\n")
+    assert shell.run("sleep", "--agent", "ana").stderr == "", "it was given back"
+
+
+@pytest.mark.parametrize(
+    "command", [("say", "hello"), ("chat",), ("import", "-"), ("sleep", "--force")]
+)
+def test_agent_that_is_held_is_taken_over_if_that_is_asked_for(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    clock = shell.memory["clock"] = FakeClock()  # nobody moves it: to wait would be to hang
+    claim_elsewhere(shell, clock)
+    told = '{"role": "user", "content": "x"}'
+    result = shell.run(*command, "--agent", "ana", "--take-over", stdin=told)
+    assert "waiting" not in result.stderr
 
 
 def test_say_prints_the_reply_alone(shell: Shell) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import killed_batch
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from sleepmem.bench.runtime import wal
 from sleepmem.errors import LeaseLost, StoreError, StoreUnavailable
@@ -176,6 +177,8 @@ async def test_commit_that_fails_acknowledges_nothing(
         patch.setattr(dialect, "do_commit", fail)
         results = await together(lives)
     assert [type(result) for result in results] == [StoreUnavailable] * 4
+    assert len({id(result) for result in results}) == 4, "each has its own, with its own traceback"
+    assert all(isinstance(result.__cause__, DBAPIError) for result in results)
     assert all("may have been written or not" in result.hint for result in results)
     assert [turn.seq for turn in await together(lives)] == [1] * 4
 

@@ -91,11 +91,12 @@ async def test_threads_and_claims_on_disk(tmp_path: Path) -> None:
         ours = await one.agent("ana")
         await ours.thread("work", system="be brief").say("pet=rex")
         await ours.thread("work").sleep()
-        theirs = await two.agent("ana")
+        theirs = await two.agent("ana", take_over=True)
         with pytest.raises(LeaseLost):
             await ours.say("pet?")
         assert (await theirs.say("pet?")).text == "rex"
-        assert (await (await one.agent("ana")).say("pet?")).text == "rex"
+        again = await one.agent("ana", take_over=True)
+        assert (await again.say("pet?")).text == "rex"
 
 
 @pytest.mark.parametrize("n_spins", [1, 40, 160])

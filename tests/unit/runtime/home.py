@@ -15,6 +15,8 @@ from sleepmem.store import MemoryEpisodeLog, MemorySnapshotStore
 from sleepmem.testing import FakeClock, FakeSleepLM
 from sleepmem.types import Message, Role, Sampling
 
+HEARTBEAT = 1  # sleeper of the clock for each memory that has claimed an agent
+
 Hook = Callable[[str, str], Awaitable[None]]  # (method, "before" or "after")
 
 

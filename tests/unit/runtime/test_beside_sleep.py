@@ -190,7 +190,7 @@ async def test_claimed_elsewhere_during_a_sleep_is_told_by_every_later_call(home
         ana = await memory.agent("ana")
         await ana.say("pet=rex")
         async with asleep(home, ana) as (gate, task):
-            await (await elsewhere.agent("ana")).say("I am here")
+            await (await elsewhere.agent("ana", take_over=True)).say("I am here")
             gate.open()
             with pytest.raises(LeaseLost):
                 await task

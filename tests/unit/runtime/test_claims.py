@@ -13,14 +13,14 @@ async def test_claim_elsewhere_ends_this_one(home: Home) -> None:
     async with home.memory() as one, home.memory() as two:
         ours = await one.agent("ana")
         await ours.say("pet=rex")
-        theirs = await two.agent("ana")
+        theirs = await two.agent("ana", take_over=True)
         assert (await theirs.say("pet?")).text == "rex"
         for call in (ours.say("pet?"), ours.observe("x"), ours.sleep()):
             with pytest.raises(LeaseLost):
                 await call
         assert len(await home.contents("ana")) == 4
         # opened again it is ours again, and it knows what happened meanwhile
-        again = await one.agent("ana")
+        again = await one.agent("ana", take_over=True)
         expected = await home.reply_to("ana", "so?")
         assert (await again.say("so?")).text == expected
         with pytest.raises(LeaseLost):
@@ -32,12 +32,12 @@ async def test_prompt_that_changed_elsewhere_is_read(home: Home) -> None:
     async with home.memory() as one, home.memory() as two:
         ours = (await one.agent("ana")).thread("work", system="be brief")
         await ours.say("pet=rex")
-        theirs = (await two.agent("ana")).thread("work", system="be kind")
+        theirs = (await two.agent("ana", take_over=True)).thread("work", system="be kind")
         await theirs.say("hello")
         again = (await one.agent("ana")).thread("work")
         with pytest.raises(LeaseLost):
             await again.say("so?")
-        again = (await one.agent("ana")).thread("work")
+        again = (await one.agent("ana", take_over=True)).thread("work")
         expected = await home.reply_to("ana", "so?", "work")
         assert (await again.say("so?")).text == expected
     assert [row.system for row in await home.log.threads("ana")] == ["be kind"]
@@ -48,7 +48,7 @@ async def test_claim_elsewhere_during_a_reply_is_never_answered(home: Home) -> N
         ours = await one.agent("ana")
         stream = ours.stream("hello")
         await anext(stream)
-        await two.agent("ana")
+        await two.agent("ana", take_over=True)
         with pytest.raises(LeaseLost):
             async for _ in stream:
                 pass

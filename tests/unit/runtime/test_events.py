@@ -138,14 +138,14 @@ async def test_a_claim_that_is_lost_is_told_once(home: Home) -> None:
         two, three = [await stack.enter_async_context(home.memory()) for _ in range(2)]
         ours = await one.agent("ana")
         await ours.say("pet=rex")
-        await two.agent("ana")
+        await two.agent("ana", take_over=True)
         for call in (ours.say("pet?"), ours.sleep()):
             with pytest.raises(LeaseLost):
                 await call
         [lost] = [event for event in told if isinstance(event, events.LeaseLost)]
         assert lost.agent == "ana"
-        await (await one.agent("ana")).say("pet?")
-        await three.agent("ana")
+        await (await one.agent("ana", take_over=True)).say("pet?")
+        await three.agent("ana", take_over=True)
         with pytest.raises(LeaseLost):
             await ours.say("pet?")
     epochs = [event.epoch for event in told if isinstance(event, events.LeaseLost)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from home import Gate, Home, Hooked, Never, until
+from home import HEARTBEAT, Gate, Home, Hooked, Never, until
 
 from sleepmem.errors import LeaseLost
 from sleepmem.events import Event, SleepFinished, SleepStarted, Woken
@@ -70,7 +70,7 @@ async def test_turn_during_an_idle_sleep_does_not_end_it(home: Home) -> None:
     async with home.memory(policy=Idle(30), on_event=told.append) as memory:
         ana = await memory.agent("ana")
         await ana.say("pet=rex")
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(30)
         await until(lambda: gate.n_reached == 1)
         await ana.say("car=red")
@@ -80,7 +80,7 @@ async def test_turn_during_an_idle_sleep_does_not_end_it(home: Home) -> None:
         [episode] = await home.log.lineage("ana", "main")
         assert episode.reason is SleepReason.IDLE
         assert (await ana.stats()).n_turns == 1
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(30)
         await until(lambda: len(home.log.attempts) == 2)
     assert [a.outcome for a in home.log.attempts] == [Outcome.SLEPT] * 2
@@ -98,7 +98,7 @@ async def test_idle_thread_sleeps_on_what_another_sleep_left_open(home: Home) ->
         asked = asyncio.create_task(ana.sleep())
         await until(lambda: gate.n_reached == 1)
         await ana.say("car=red")
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(30)
         await settled()
         gate.open()
@@ -134,10 +134,7 @@ async def test_policy_that_got_its_sleep_does_not_hold_the_replies_beside_it(hom
         ana = await memory.agent("ana")
         first = asyncio.create_task(ana.say("pet=rex " + "x" * 60))
         await until(lambda: gate.n_reached == 1)
-        second = asyncio.create_task(ana.say("pet?"))
-        await settled()
-        assert second.done()
-        assert (await second).text == "rex"
+        assert (await ana.say("pet?")).text == "rex"
         assert not first.done()
         gate.open()
         assert (await first).slept
@@ -155,10 +152,10 @@ async def test_claimed_elsewhere_and_back_a_sleep_begun_before_is_not_committed(
         ana = await ours.agent("ana")
         saying = asyncio.create_task(ana.say("pet=rex " + "x" * 200))
         await until(lambda: gate.n_reached == 1)
-        await (await theirs.agent("ana")).observe("y" * 80)
+        await (await theirs.agent("ana", take_over=True)).observe("y" * 80)
         with pytest.raises(LeaseLost):
             await ana.thread("other").observe("x")
-        again = await ours.agent("ana")
+        again = await ours.agent("ana", take_over=True)
         gate.open()
         with pytest.raises(LeaseLost):
             await saying
@@ -172,12 +169,13 @@ async def test_claimed_elsewhere_and_back_a_sleep_begun_before_is_not_committed(
 async def test_thread_that_was_not_awake_since_woke_from_the_parent(home: Home) -> None:
     async with home.memory(policy=Never()) as ours, home.memory(policy=Never()) as theirs:
         await (await ours.agent("ana")).say("pet=rex")
-        other = await theirs.agent("ana")
+        other = await theirs.agent("ana", take_over=True)
         assert (await other.sleep()).outcome is Outcome.SLEPT
         await other.say("car=red")
         with pytest.raises(LeaseLost):
             await (await ours.agent("ana")).observe("x")
-        assert (await (await ours.agent("ana")).sleep()).outcome is Outcome.SLEPT
+        ours_again = await ours.agent("ana", take_over=True)
+        assert (await ours_again.sleep()).outcome is Outcome.SLEPT
     first, second = await home.log.lineage("ana", "main")
     assert second.woke_from == second.parent == first.id
 

@@ -4,7 +4,7 @@ import asyncio
 import errno
 
 import pytest
-from home import Home, Hooked, Never, until
+from home import HEARTBEAT, Home, Hooked, Never, until
 
 from sleepmem.errors import (
     AgentNotFound,
@@ -159,7 +159,7 @@ async def test_policy_that_ignores_tool_calls_is_not_asked(home: Home) -> None:
         ana = await memory.agent("ana")
         assert await ana.observe([Message(role=USER, content="look it up"), call]) == ()
         assert await ana.end_task() is None
-        assert home.clock.n_sleepers == 0
+        assert home.clock.n_sleepers == HEARTBEAT
         assert await ana.observe("never mind")
 
 
@@ -167,10 +167,10 @@ async def test_idle_agent_sleeps_by_itself(home: Home) -> None:
     async with home.memory(policy=Idle(30) & TokenBudget(10)) as memory:
         ana = await memory.agent("ana")
         await ana.say("pet=rex")
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(20)
         await ana.say("still there")
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(29)
         await asyncio.sleep(0)
         assert (await ana.stats()).idle_s == 29
@@ -191,7 +191,7 @@ async def test_idle_sleep_that_fails_is_told_and_not_repeated(home: Home) -> Non
     async with home.memory(policy=Idle(30)) as memory:
         ana = await memory.agent("ana")
         await ana.say("pet=rex")
-        await until(lambda: home.clock.n_sleepers == 1)
+        await until(lambda: home.clock.n_sleepers == HEARTBEAT + 1)
         home.clock.advance(31)
         await until(lambda: bool(home.log.attempts))
         assert home.log.attempts[0].outcome is Outcome.FAILED

@@ -261,3 +261,20 @@ async def test_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
     for attempt in (store.put("ana", b"x"), store.get("ana", "0" * 64), store.digests("ana")):
         with pytest.raises(StoreError):
             await attempt
+
+
+async def test_name_that_another_has_not_flushed_is_flushed_by_who_finds_it(tmp_path: Path) -> None:
+    digest, seen = (await SnapshotFiles(tmp_path).put("ana", b"x")).digest, list[str]()
+
+    def watch(name: str, when: str) -> None:
+        seen.append(name)
+        if len(seen) > 6 and name == "flush":
+            raise OSError(errno.EIO, "broken")
+
+    store = SnapshotFiles(tmp_path, disk=WatchedDisk(watch))
+    assert not await store.has("ana", "0" * 64)
+    assert seen == []
+    assert await store.has("ana", digest)
+    assert seen[::2] == ["open_folder", "flush", "close"]
+    with pytest.raises(StoreError):
+        await store.has("ana", digest)

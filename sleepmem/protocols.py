@@ -105,9 +105,7 @@ class SleepLM(Protocol):
         ...
 
     def load(self, data: SnapshotBytes) -> FastWeights:
-        """Return the weights that `dump` wrote; trusts nothing.
-
-        The weights may lie in `data`: nobody writes to it any more.
+        """Return the weights that `dump` wrote, which may lie in `data`; trusts nothing.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.

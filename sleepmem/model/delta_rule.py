@@ -35,7 +35,8 @@ def delta_step(
     known, recalled = (decay[..., None] * (torch.stack([k, q], dim=-2) @ state)).unbind(-2)
     new = beta[..., None] * (v - known)
     output = recalled + (q * k).sum(-1, keepdim=True) * new
-    return output, decay[..., None] * state + k.unsqueeze(-1) * new.unsqueeze(-2)
+    # in place: many states at once are larger than the processor's cache
+    return output, (decay[..., None] * state).addcmul_(k.unsqueeze(-1), new.unsqueeze(-2))
 
 
 def delta_scan(

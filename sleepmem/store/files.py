@@ -31,7 +31,7 @@ from sleepmem.errors import (
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
-PIECE = 1 << 18  # bytes read and hashed at once
+PIECE = 1 << 20  # bytes read and hashed at once
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)

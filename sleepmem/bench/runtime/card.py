@@ -41,11 +41,10 @@ ROW_IS = {
     "publish_over_raw": "a snapshot published, against write, flush, rename, flush of the folder",
     "reread_4096_over_restore": "4,096 tokens read again, against restoring what they became",
     "commits_per_message": "commits for a message of one writer",
-    "messages_per_commit": "messages in a commit, 64 writers at once",
-    "durable_message_minus_flush": "a durable message, against as many bytes written and flushed",
-    "batch64_minus_executemany": "64 messages at once, against 64 rows of one raw statement",
-    "fenced_minus_plain_append": "a message that is checked, against its rows written unasked; "
-    "nothing flushed",
+    "messages_per_commit": "messages in a commit of 64 writers",
+    "durable_message_minus_flush": "a durable message, less a flush of as many bytes",
+    "batch64_minus_executemany": "64 messages at once, less one raw statement",
+    "fenced_minus_plain_append": "an append that looks whose the agent is, less one that does not",
     "bytes_per_resting_agent": "memory for an agent that lived and rests, of 10,000",
 }  # says what a row is, for people
 

@@ -18,11 +18,11 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 from sleepmem.bench import Report, Row
 from sleepmem.bench.runtime import wal
-from sleepmem.bench.runtime.measured import Setting, in_turns
 from sleepmem.store import SqlEpisodeLog, open_log
 from sleepmem.store.appends import insert_turns
 from sleepmem.store.commits import GroupCommit
@@ -30,22 +30,11 @@ from sleepmem.store.engine import append_engine, normalised
 from sleepmem.types import MAIN, FinishReason, LoggedMessage, Role, Thread, Turn, TurnState
 
 N_WRITERS = 64
+N_ROUNDS = 60  # interleaved with what they are compared with
 TEXT = "a message of the length that people write to each other, more or less " * 4
 IDS = tuple(range(64))
 
 _BIRTH = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def store_rows(setting: Setting, report: Report) -> list[Row]:
-    """Return all of them."""
-    rows = (
-        commits_per_message,
-        messages_per_commit,
-        durable_message_minus_flush,
-        batch64_minus_executemany,
-        fenced_minus_plain_append,
-    )
-    return [await row(setting.folder, report, setting.size.n_rounds) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +116,7 @@ async def plain(database: Path, writer: Writer) -> AsyncIterator[Callable[[], Aw
         await commits.aclose()
 
 
-async def commits_per_message(folder: Path, report: Report, n_rounds: int) -> Row:
+async def commits_per_message(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
     """Return the commits for each message of one writer, a reply being one too."""
     database = folder / "one.db"
     async with writers(database, 1) as [one]:
@@ -141,7 +130,7 @@ async def commits_per_message(folder: Path, report: Report, n_rounds: int) -> Ro
     return Row("commits_per_message", value, "commits", goal=1, holds=value == 1)
 
 
-async def messages_per_commit(folder: Path, report: Report, n_rounds: int) -> Row:
+async def messages_per_commit(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
     """Return the messages that a commit makes durable when many writers live at once."""
     database = folder / "many.db"
     n_turns = max(1, n_rounds // 10)
@@ -161,7 +150,9 @@ async def messages_per_commit(folder: Path, report: Report, n_rounds: int) -> Ro
     return Row("messages_per_commit", value, "messages", goal=goal, holds=value >= goal)
 
 
-async def durable_message_minus_flush(folder: Path, report: Report, n_rounds: int) -> Row:
+async def durable_message_minus_flush(
+    folder: Path, report: Report, n_rounds: int = N_ROUNDS
+) -> Row:
     """Compare a durable message with as many bytes that are appended to a file and flushed."""
     data = TEXT.encode() + bytes(4 * len(IDS))
     async with writers(folder / "durable.db", 1) as [one]:
@@ -173,13 +164,13 @@ async def durable_message_minus_flush(folder: Path, report: Report, n_rounds: in
                 os.fsync(file)
 
             say = partial(one.stage, done=True)
-            times = await in_turns("durable messages", report, n_rounds, [say, flush])
+            ours, least = await _in_turns("durable messages", report, n_rounds, say, flush)
         finally:
             os.close(file)
-    return _difference("durable_message_minus_flush", times, 3)
+    return _difference("durable_message_minus_flush", ours, least, 3)
 
 
-async def batch64_minus_executemany(folder: Path, report: Report, n_rounds: int) -> Row:
+async def batch64_minus_executemany(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
     """Compare messages of many writers at once with as many rows of one raw statement."""
     row = (TEXT, b"".join(i.to_bytes(4, "little") for i in IDS))
     async with writers(folder / "batch.db", N_WRITERS) as all_:
@@ -199,11 +190,11 @@ async def batch64_minus_executemany(folder: Path, report: Report, n_rounds: int)
             async def say() -> None:
                 await asyncio.gather(*(writer.stage(done=True) for writer in all_))
 
-            times = await in_turns("batches", report, n_rounds, [say, executemany])
-    return _difference("batch64_minus_executemany", times, 4)
+            ours, least = await _in_turns("batches", report, n_rounds, say, executemany)
+    return _difference("batch64_minus_executemany", ours, least, 4)
 
 
-async def fenced_minus_plain_append(folder: Path, report: Report, n_rounds: int) -> Row:
+async def fenced_minus_plain_append(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
     """Compare an append, nothing being flushed, with one that writes the same rows unasked.
 
     What is between them is the whole look before the write: whose the thread is, the epoch, where
@@ -212,11 +203,29 @@ async def fenced_minus_plain_append(folder: Path, report: Report, n_rounds: int)
     database = folder / "fenced.db"
     async with writers(database, 2, durable=False) as (one, other), plain(database, other) as put:
         say = partial(one.stage, done=True)
-        times = await in_turns("fenced appends", report, 4 * n_rounds, [say, put])
-    return _difference("fenced_minus_plain_append", times, 0.2)
+        ours, least = await _in_turns("fenced appends", report, 4 * n_rounds, say, put)
+    return _difference("fenced_minus_plain_append", ours, least, 0.2)
 
 
-def _difference(name: str, times: list[list[float]], goal: float) -> Row:
-    ours, least = (1000 * median(samples) for samples in times)
+async def _in_turns(
+    what: str,
+    report: Report,
+    n_rounds: int,
+    ours: Callable[[], Awaitable[Any]],
+    least: Callable[[], Awaitable[Any]],
+) -> tuple[float, float]:
+    """Return the median milliseconds of both, called in turns, neither always first."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for n in range(n_rounds):
+        both = [(ours, times[0]), (least, times[1])]
+        for call, samples in both if n % 2 else reversed(both):
+            began_s = perf_counter()
+            await call()
+            samples.append((perf_counter() - began_s) * 1000)
+        report(what, n / n_rounds)
+    return median(times[0]), median(times[1])
+
+
+def _difference(name: str, ours: float, least: float, goal: float) -> Row:
     added = ours - least
     return Row(name, ours, "ms", least, difference=added, goal=goal, holds=added <= goal)

@@ -14,24 +14,38 @@ from typing import Any
 import torch
 
 from sleepmem.bench import Report, Row
+from sleepmem.bench.runtime import store_rows
 from sleepmem.bench.runtime.decode_rows import decode_rows, together_rows
 from sleepmem.bench.runtime.measured import FULL, SMALL, Setting
 from sleepmem.bench.runtime.resting_rows import resting_rows
 from sleepmem.bench.runtime.sleep_rows import beside_rows, sleep_rows
 from sleepmem.bench.runtime.snapshot_rows import snapshot_rows
-from sleepmem.bench.runtime.store_rows import store_rows
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.train.runs import environment
 
 RECORD = "runtime.json"
 SIZES = {"full": FULL, "small": SMALL}
+OF_THE_STORE = (
+    store_rows.commits_per_message,
+    store_rows.messages_per_commit,
+    store_rows.durable_message_minus_flush,
+    store_rows.batch64_minus_executemany,
+    store_rows.fenced_minus_plain_append,
+)
+
+
+async def stored_rows(setting: Setting, report: Report) -> list[Row]:
+    """Return what it costs to make a message durable."""
+    return [await row(setting.folder, report, setting.size.n_rounds) for row in OF_THE_STORE]
+
+
 SECTIONS: tuple[Callable[[Setting, Report], Awaitable[list[Row]]], ...] = (
     decode_rows,
     together_rows,
     sleep_rows,
     beside_rows,
     snapshot_rows,
-    store_rows,
+    stored_rows,
     resting_rows,
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sleepmem import SleepMemory
-from sleepmem.errors import FingerprintMismatch
+from sleepmem.errors import CannotVerify, FingerprintMismatch
 from sleepmem.types import Message, Outcome, Role
 
 WINDOW = 160
@@ -94,6 +94,6 @@ async def test_another_checkpoint_is_refused(tmp_path: Path, native_checkpoints:
     async with memory_at(tmp_path, native_checkpoints[1]) as memory:
         with pytest.raises(FingerprintMismatch):
             await memory.agent("ana")
-        with pytest.raises(FingerprintMismatch):
+        with pytest.raises(CannotVerify):
             [replayed async for replayed in memory.replay("ana", verify=True)]
         assert len([replayed async for replayed in memory.replay("ana")]) == 1

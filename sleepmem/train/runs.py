@@ -98,7 +98,7 @@ def load_run(
     """
     if not (folder / RECORD).exists():
         return Progress()
-    found, progress = _restored(folder, lm, optimizers)
+    found, progress = _last_save(folder)
     if found.model_copy(update={"steps": settings.steps}) != settings:
         different = _different(found, settings)
         raise ConfigError(
@@ -110,6 +110,7 @@ def load_run(
             f"{folder} holds a run of {progress.step} steps, more than {settings.steps}",
             hint="Give as many --steps or more, or another --out to start anew.",
         )
+    _fill(folder, lm, optimizers)
     return progress
 
 
@@ -128,7 +129,8 @@ def branch_run(
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
     """
     read_record(folder)
-    found, progress = _restored(folder, lm, optimizers)
+    found, progress = _last_save(folder)
+    _fill(folder, lm, optimizers)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
     progress.branched.append({"step": progress.step, **other})
@@ -140,27 +142,32 @@ def _different(found: TrainSettings, settings: TrainSettings) -> list[str]:
     return [name for name in names if getattr(found, name) != getattr(settings, name)]
 
 
-def _restored(
-    folder: Path, lm: SleepForCausalLM, optimizers: Optimizers
-) -> tuple[TrainSettings, Progress]:
-    """Fill model and optimiser from the last save; return its settings and where it stood."""
+def _last_save(folder: Path) -> tuple[TrainSettings, Progress]:
+    """Return settings and progress of the last save; one that was cut between renames is ended."""
     try:
         if not _is_whole(folder) and _temporary(folder, RECORD).exists():
             _rename(folder)
         if not _is_whole(folder):
             raise ValueError("its last save was cut short")
         found, progress, _ = _parsed(folder)
+    except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as problem:
+        raise _not_resumable(folder, problem) from problem
+    return found, progress
+
+
+def _fill(folder: Path, lm: SleepForCausalLM, optimizers: Optimizers) -> None:
+    """Fill model and optimiser from a save."""
+    try:
         weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
         if weights.keys() != _named_weights(lm).keys():
             raise ValueError(f"{MODEL} is of another model")
         lm.load_state_dict(weights, strict=False)  # a tied output layer is not in there
         optimizers.restore(tensors)
     except (
-        *(ValueError, KeyError, TypeError, IndexError, RuntimeError),
+        *(ValueError, KeyError, IndexError, RuntimeError),
         *(SafetensorError, FileNotFoundError),
     ) as problem:
         raise _not_resumable(folder, problem) from problem
-    return found, progress
 
 
 def _not_resumable(folder: Path, problem: Exception) -> ConfigError:

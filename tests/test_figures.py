@@ -37,7 +37,6 @@ COSTS_MORE = {
 FOLDER = checkpoint_folder("sleepmem/tiny-2")
 MISSED = {
     "memory.single.ours",
-    "memory.abstain.ours",
     "memory.two_hop.gain_over_ours_passes1",
     "memory.three_hop.gain_over_ours_passes1",
 }  # goals that the shipped model does not reach, as its card says

@@ -131,8 +131,9 @@ def _training(evidence: Evidence) -> dict[str, str]:
         "training": (
             f"Training took {progress.step:,} steps and {progress.n_tokens / 1e6:.0f} million "
             f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
-            f"{_machine(evidence.trained_in)}.{_branches(progress.branched)}"
+            f"{_machine(evidence.trained_in)}."
         ),
+        "branches": _branches(progress.branched),
         "most_statements": str(STAGES[-1].n_statements),
         "most_episodes": str(STAGES[-1].n_episodes),
         "train_share": str(100 - VALIDATION_SHARE - TEST_SHARE),

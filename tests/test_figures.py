@@ -27,11 +27,10 @@ from sleepmem.train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 COSTS_MORE = {
-    "decode_64k_over_1k.fill_100",
     "decode_32_agents_over_one",
+    "decode_p99_gap_during_sleep",
     "restore_over_raw_read_1mib",
     "restore_over_raw_read_16mib",
-    "batch64_minus_executemany",
     "bytes_per_resting_agent",
 }  # goals of the runtime that its record misses, as README says
 FOLDER = checkpoint_folder("sleepmem/tiny-2")

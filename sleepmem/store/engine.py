@@ -25,7 +25,8 @@ AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
 
 _READS = "sleepmem_reads"  # the execution option of a connection that only reads
 _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
-_PRAGMAS = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",)
+_CACHE_KIB = 256  # of each connection; 2,000 by default, and a pool of them outweighed the agents
+_PRAGMAS = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}", f"PRAGMA cache_size=-{_CACHE_KIB}")
 
 
 def normalised(url: str | URL) -> URL:

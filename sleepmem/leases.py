@@ -46,8 +46,16 @@ class Leases(Protocol):
         """
         ...
 
-    async def renew(self, holder: str, *, now: datetime) -> frozenset[str]:
-        """Let the leases of `holder` expire `LEASE` after `now`; return the agents it holds."""
+    async def renew(self, holder: str, *, now: datetime) -> int:
+        """Let the leases of `holder` expire `LEASE` after `now`.
+
+        Return the sum of their epochs: one number, however many agents it holds, that is another
+        one once an agent was lost. 0 is none.
+        """
+        ...
+
+    async def held(self, holder: str) -> frozenset[str]:
+        """Return the agents that `holder` holds."""
         ...
 
     async def release(self, holder: str) -> None:

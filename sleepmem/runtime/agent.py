@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sleepmem.runtime.idle import looks_at_clock
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.runtime.thread import LiveThread, live_thread
 from sleepmem.runtime.verbs import Verbs
@@ -45,13 +44,8 @@ class Agent(Verbs):
         return self._branch
 
     def resume(self) -> None:
-        """Have the policy asked, if time moves it, about what was left open before this claim."""
-        parts, lease = self._parts, self._lease
-        if self._branch not in lease.resumed and looks_at_clock(
-            parts.defaults.policy, parts.lm.window
-        ):
-            lease.resumed |= {self._branch}
-            parts.idle.search(self._arm_what_waits)
+        """Have the policy asked about what was left open before this claim."""
+        self._parts.idle.search(self._arm_what_waits)
 
     async def _arm_what_waits(self) -> None:
         log = self._parts.log

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from blake3 import blake3
 
 from sleepmem.errors import AgentHeld, ConfigError, NotOpen, SleepmemError
-from sleepmem.events import Watcher
+from sleepmem.events import LeaseLost, Watcher, tell
 from sleepmem.leases import HEARTBEAT_S, LEASE_S, Leases
 from sleepmem.protocols import Clock
 from sleepmem.runtime.parts import Lease
@@ -29,6 +29,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5  # between two looks at an agent th
 class Claims:
     """The leases of one memory; `aclose` gives them back.
 
+    Of an agent that rests nothing is kept but its name and its epoch.
+
     Args:
         watcher: is told what was lost.
 
@@ -39,7 +41,8 @@ class Claims:
     def __init__(self, leases: Leases, clock: Clock, watcher: Watcher | None) -> None:
         self.holder = new_holder()
         self._leases, self._clock, self._watcher = leases, clock, watcher
-        self._held: dict[str, Lease] = {}
+        self._held: dict[str, int] = {}  # epochs, also of agents that rest
+        self._in_use: WeakValueDictionary[str, Lease] = WeakValueDictionary()
         self._claiming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._heartbeat: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -62,9 +65,8 @@ class Claims:
             self._check_open()
             # not held while it waits: another caller may be in more of a hurry
             async with self._claiming.setdefault(agent, asyncio.Lock()):
-                lease = self._held.get(agent)
-                if lease is not None and not lease.is_lost:
-                    return lease
+                if agent in self._held:
+                    return self._lease_of(agent)
                 try:
                     return await self._claim(agent, fingerprint, create, wait.over)
                 except AgentHeld as found:
@@ -73,7 +75,8 @@ class Claims:
 
     def forget(self, agent: str) -> None:
         """Regard the claim on an agent that was deleted as lost."""
-        lease = self._held.pop(agent, None)
+        self._held.pop(agent, None)
+        lease = self._in_use.pop(agent, None)
         if lease is not None:
             lease.is_lost = True
 
@@ -106,9 +109,18 @@ class Claims:
         if self._is_closed:
             await self._give_back()
         self._check_open()
-        lease = self._held.setdefault(agent, Lease(agent, epoch, self._watcher))
-        lease.epoch, lease.is_lost, lease.resumed = epoch, False, frozenset()
+        self._held[agent] = epoch
+        lease = self._lease_of(agent)
+        lease.epoch, lease.is_lost = epoch, False
         return lease
+
+    def _lease_of(self, agent: str) -> Lease:
+        return self._in_use.setdefault(agent, Lease(agent, self._held[agent], self._lost))
+
+    def _lost(self, agent: str, epoch: int) -> None:
+        del self._held[agent]
+        log.warning("agent was claimed elsewhere", extra={"agent": agent, "epoch": epoch})
+        tell(self._watcher, LeaseLost(agent=agent, epoch=epoch))
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -118,19 +130,22 @@ class Claims:
         """Renew what is held, and note what was lost, for as long as the memory is open."""
         while True:
             await self._clock.sleep(HEARTBEAT_S)
-            epochs = {name: lease.epoch for name, lease in self._held.items() if not lease.is_lost}
-            if not epochs:
+            if not self._held:
                 continue
             try:
-                kept = await self._leases.renew(self.holder, now=self._clock.now())
+                renewed = await self._leases.renew(self.holder, now=self._clock.now())
+                if renewed != sum(self._held.values()):
+                    await self._note_lost()
             except SleepmemError:
                 log.warning("leases could not be renewed", exc_info=True)
-                continue
-            for name in epochs.keys() - kept:
-                lease = self._held.get(name)
-                # of a claim that was made again meanwhile it says nothing
-                if lease is not None and lease.epoch == epochs[name]:
-                    lease.lose()
+
+    async def _note_lost(self) -> None:
+        """Look at every name: some agent was lost, or one is being claimed at this moment."""
+        epochs = self._held.copy()
+        for name in epochs.keys() - await self._leases.held(self.holder):
+            # of a claim that was made again meanwhile it says nothing
+            if self._held.get(name) == epochs[name]:
+                self._lease_of(name).lose()
 
 
 class _Wait:

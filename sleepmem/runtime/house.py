@@ -13,7 +13,7 @@ from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.claims import Claims
 from sleepmem.runtime.engine import Engine
-from sleepmem.runtime.idle import IdleWatch
+from sleepmem.runtime.idle import IdleWatch, looks_at_clock
 from sleepmem.runtime.parts import Defaults, Parts
 
 
@@ -38,6 +38,7 @@ class House:
         self.loop = asyncio.get_running_loop()
         self.claims = Claims(log, clock, defaults.on_event)
         self.agents: WeakValueDictionary[tuple[str, str], Agent] = WeakValueDictionary()
+        self._resumed: dict[tuple[str, str], int] = {}  # in which epoch, if time moves the policy
         self._clock, self._defaults, self._load = clock, defaults, load
         self._lm: SleepLM | None = None
         self._parts: Parts | None = None
@@ -59,15 +60,20 @@ class House:
             wait_s=wait_s,
             take_over=take_over,
         )
-        agent = self.agents.setdefault((name, branch), Agent(parts, lease, branch))
-        agent.resume()
+        key = (name, branch)
+        agent = self.agents.setdefault(key, Agent(parts, lease, branch))
+        is_resumed = self._resumed.get(key) == lease.epoch
+        if not is_resumed and looks_at_clock(parts.defaults.policy, parts.lm.window):
+            self._resumed[key] = lease.epoch
+            agent.resume()
         return agent
 
     def forget(self, name: str) -> None:
         """Let go of an agent that was deleted."""
         self.claims.forget(name)
-        for key in [key for key in self.agents if key[0] == name]:
-            self.agents.pop(key, None)
+        for known in (self.agents, self._resumed):
+            for key in [key for key in known if key[0] == name]:
+                known.pop(key, None)
 
     async def parts(self) -> Parts:
         """Return what agents need, the model among it."""

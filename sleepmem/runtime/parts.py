@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import isnan
@@ -13,7 +12,6 @@ from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
-from sleepmem import events
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
 from sleepmem.events import Event, Watcher, tell
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
@@ -24,8 +22,6 @@ from sleepmem.types import Head, Sampling
 
 if TYPE_CHECKING:
     from sleepmem.runtime.thread import LiveThread
-
-log = logging.getLogger(__name__)
 
 
 class Behaviour(TypedDict, total=False):
@@ -148,22 +144,18 @@ class Parts:
             lock.release()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Lease:
-    """The claim of this memory on an agent; every write is conditional on its epoch.
+    """The claim of this memory on an agent that is in use; writes are conditional on its epoch.
 
     Args:
-        watcher: is told when it is lost.
-
-    Attributes:
-        resumed: branches that were searched, since it was claimed, for what had been left open.
+        on_lost: is called with agent and epoch once the claim is known to be lost.
     """
 
     agent: str
     epoch: int
-    watcher: Watcher | None = None
+    on_lost: Callable[[str, int], None] | None = None
     is_lost: bool = False
-    resumed: frozenset[str] = frozenset()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -184,5 +176,5 @@ class Lease:
         if self.is_lost:
             return
         self.is_lost = True
-        log.warning("agent was claimed elsewhere", extra={"agent": self.agent, "epoch": self.epoch})
-        tell(self.watcher, events.LeaseLost(agent=self.agent, epoch=self.epoch))
+        if self.on_lost is not None:
+            self.on_lost(self.agent, self.epoch)

@@ -68,7 +68,7 @@ async def claim(
     return epoch
 
 
-async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> frozenset[str]:
+async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> int:
     table = schema.agent
     is_held = table.c.holder == lookup(holder)
     # an agent that is being written for is left to the next heartbeat: a writer of several would
@@ -77,7 +77,13 @@ async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> f
     await connection.execute(
         update(table).where(table.c.id.in_(free)).values(expires_at=now + LEASE)
     )
-    return frozenset((await connection.scalars(select(table.c.name).where(is_held))).all())
+    return int(await connection.scalar(select(func.sum(table.c.epoch)).where(is_held)) or 0)
+
+
+async def held(connection: AsyncConnection, holder: str) -> frozenset[str]:
+    table = schema.agent
+    query = select(table.c.name).where(table.c.holder == lookup(holder))
+    return frozenset((await connection.scalars(query)).all())
 
 
 async def release(connection: AsyncConnection, holder: str) -> None:

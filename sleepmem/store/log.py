@@ -75,8 +75,11 @@ class SqlEpisodeLog(Transactions):
             over=over,
         )
 
-    async def renew(self, holder: str, *, now: datetime) -> frozenset[str]:
+    async def renew(self, holder: str, *, now: datetime) -> int:
         return await self.write(agents.renew, holder, now=now)
+
+    async def held(self, holder: str) -> frozenset[str]:
+        return await self.read(agents.held, holder)
 
     async def release(self, holder: str) -> None:
         await self.write(agents.release, holder)

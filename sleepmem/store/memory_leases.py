@@ -37,16 +37,20 @@ class MemoryLeases(MemoryHistory):
         found.epoch, found.holder, found.expires_at = found.epoch + 1, holder, now + LEASE
         return found.epoch
 
-    async def renew(self, holder: str, *, now: datetime) -> frozenset[str]:
-        held = [agent for agent in self._agents.values() if agent.holder == holder]
-        for agent in held:
+    async def renew(self, holder: str, *, now: datetime) -> int:
+        for agent in self._held(holder):
             agent.expires_at = now + LEASE
-        return frozenset(agent.name for agent in held)
+        return sum(agent.epoch for agent in self._held(holder))
+
+    async def held(self, holder: str) -> frozenset[str]:
+        return frozenset(agent.name for agent in self._held(holder))
 
     async def release(self, holder: str) -> None:
-        for agent in self._agents.values():
-            if agent.holder == holder:
-                agent.holder, agent.expires_at = None, None
+        for agent in self._held(holder):
+            agent.holder, agent.expires_at = None, None
+
+    def _held(self, holder: str) -> list[AgentRow]:
+        return [agent for agent in self._agents.values() if agent.holder == holder]
 
     def _owned(self, agent: str, epoch: int) -> AgentRow:
         found = self._agent(agent)

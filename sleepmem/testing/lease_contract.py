@@ -39,7 +39,7 @@ class LeaseContract:
 
     async def test_renewed_lease_lasts_longer(self, log: EpisodeLog) -> None:
         life = await Life.born(log)
-        assert await log.renew("test", now=BIRTH + LEASE / 2) == {"ana"}
+        assert await log.renew("test", now=BIRTH + LEASE / 2) == life.epoch
         with pytest.raises(AgentHeld) as caught:
             await claim(log, "other", LATER)
         assert caught.value.expires_at == LATER + LEASE / 2
@@ -48,18 +48,21 @@ class LeaseContract:
 
     async def test_renewal_after_expiry_counts_if_nobody_came(self, log: EpisodeLog) -> None:
         life = await Life.born(log)
-        assert await log.renew("test", now=LATER + LEASE) == {"ana"}
+        assert await log.renew("test", now=LATER + LEASE) == life.epoch
         with pytest.raises(AgentHeld):
             await claim(log, "other", LATER + LEASE)
         await life.stage()
 
     async def test_renewal_tells_what_is_held_and_revives_nothing(self, log: EpisodeLog) -> None:
-        ana = await Life.born(log, "ana")
-        await Life.born(log, "bob")
+        ana, bob, eve = [await Life.born(log, name) for name in ("ana", "bob", "eve")]
+        assert await log.renew("test", now=BIRTH) == ana.epoch + bob.epoch + eve.epoch
         await claim(log, "other", LATER)
-        assert await log.renew("test", now=LATER) == {"bob"}
-        assert await log.renew("other", now=LATER) == {"ana"}
-        assert await log.renew("nobody", now=LATER) == frozenset()
+        assert await log.renew("test", now=LATER) == bob.epoch + eve.epoch
+        assert await log.held("test") == {"bob", "eve"}
+        assert await log.renew("other", now=LATER) == ana.epoch + 1
+        assert await log.held("other") == {"ana"}
+        assert await log.renew("nobody", now=LATER) == 0
+        assert await log.held("nobody") == frozenset()
         with pytest.raises(LeaseLost):
             await ana.stage()
 
@@ -67,11 +70,11 @@ class LeaseContract:
         ana, bob = await Life.born(log, "ana"), await Life.born(log, "bob")
         await claim(log, "other", LATER)
         await log.release("test")
-        assert await log.renew("test", now=LATER) == frozenset()
+        assert await log.renew("test", now=LATER) == 0
         assert await claim(log, "third", BIRTH, "bob") == bob.epoch + 1
         with pytest.raises(AgentHeld):
             await claim(log, "third", LATER)
-        assert await log.renew("test", now=LATER) == frozenset()
+        assert await log.renew("test", now=LATER) == 0
         await log.release("test")
         await log.release("nobody")
         with pytest.raises(LeaseLost):
@@ -112,7 +115,8 @@ class LeaseContract:
         await Life.born(log)
         with pytest.raises(ConfigError):
             await claim(log, holder, LATER)
-        assert await log.renew(holder, now=LATER) == frozenset()
+        assert await log.renew(holder, now=LATER) == 0
+        assert await log.held(holder) == frozenset()
         await log.release(holder)
         with pytest.raises(AgentHeld):
             await claim(log, "other", BIRTH)

@@ -110,8 +110,10 @@ class Fight:
             self.truth.said.append(token_id)
 
     async def _renew(self, name: str) -> None:
-        holds = {self.agent} if self.truth.holder == name else frozenset()
-        assert await self.log.renew(name + self.agent, now=self.clocks[name]) == holds
+        holds, holder = self.truth.holder == name, name + self.agent
+        renewed = await self.log.renew(holder, now=self.clocks[name])
+        assert renewed == (self.truth.epoch if holds else 0)
+        assert await self.log.held(holder) == ({self.agent} if holds else frozenset())
         if holds:
             self.truth.until = self.clocks[name] + LEASE
 

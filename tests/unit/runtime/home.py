@@ -133,6 +133,14 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+async def passed(clock: FakeClock, seconds: float) -> None:
+    """Let time pass in small steps, with everybody at work in between."""
+    for _ in range(round(seconds / 0.5)):
+        clock.advance(0.5)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
 class Interrupted:
     """Awaits a coroutine and throws `CancelledError` into its n-th suspension.
 

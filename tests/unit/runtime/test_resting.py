@@ -6,8 +6,10 @@ import asyncio
 import gc
 from weakref import ref
 
-from home import Home
+from home import Home, Hooked, passed
 
+from sleepmem.events import Event, LeaseLost
+from sleepmem.leases import HEARTBEAT_S
 from sleepmem.memory import SleepMemory
 from sleepmem.runtime.parts import InUse
 
@@ -25,10 +27,44 @@ async def test_agents_that_lived_and_were_evicted_are_forgotten(home: Home) -> N
             assert not memory._open_house().agents
             assert not (await in_use(memory)).threads
             assert not (await in_use(memory)).sleeps
+            assert not memory._open_house().claims._in_use
             reply = await (await memory.agent("agent-3")).say("colour?")
             assert reply.text == "blue3"
     finally:
         gc.enable()
+
+
+async def test_heartbeat_names_no_agent_unless_one_was_lost(home: Home) -> None:
+    calls: list[str] = []
+
+    async def note(name: str, when: str) -> None:
+        calls.append(name)
+
+    home.log = Hooked(home.log, note)
+    async with home.memory() as one, home.memory() as two:
+        for n in range(3):
+            await one.agent(f"agent-{n}")
+        await passed(home.clock, HEARTBEAT_S)
+        assert "renew" in calls
+        assert "held" not in calls
+        await two.agent("agent-1", take_over=True)
+        await passed(home.clock, HEARTBEAT_S)
+        assert "held" in calls
+        calls.clear()
+        await passed(home.clock, HEARTBEAT_S)
+        assert "held" not in calls, "what was lost is known"
+
+
+async def test_resting_agent_that_was_lost_is_told_once_and_claimed_anew(home: Home) -> None:
+    told: list[Event] = []
+    async with home.memory(on_event=told.append) as one, home.memory() as two:
+        await one.agent("bob")
+        await (await one.agent("ana")).say("pet=rex")
+        await (await two.agent("ana", take_over=True)).say("pet=tom")
+        await passed(home.clock, 3 * HEARTBEAT_S)
+        assert [event.agent for event in told if isinstance(event, LeaseLost)] == ["ana"]
+        again = await one.agent("ana", take_over=True)
+        assert (await again.say("pet?")).text == "tom"
 
 
 async def test_agent_that_is_held_stays_one(home: Home) -> None:

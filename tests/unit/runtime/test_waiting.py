@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from home import HEARTBEAT, Home, Hooked, until
+from home import HEARTBEAT, Home, Hooked, passed, until
 
 from sleepmem.errors import (
     AgentHeld,
@@ -24,15 +24,6 @@ from sleepmem.memory import SleepMemory
 from sleepmem.runtime import claims
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.claims import has_ended, new_holder
-from sleepmem.testing import FakeClock
-
-
-async def passed(clock: FakeClock, seconds: float) -> None:
-    """Let time pass in small steps, with everybody at work in between."""
-    for _ in range(round(seconds / 0.5)):
-        clock.advance(0.5)
-        for _ in range(20):
-            await asyncio.sleep(0)
 
 
 def wanted(memory: SleepMemory, **options: Any) -> asyncio.Task[Agent]:

@@ -21,7 +21,7 @@ from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, Snapshot
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.clock import SystemClock
-from sleepmem.runtime.gc import collect, rules_of
+from sleepmem.runtime.gc import rules_of
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.runtime.parts import Behaviour, Defaults, InUse, Lease
@@ -326,7 +326,8 @@ class SleepMemory:
 
         Kept are those of all heads, of pinned episodes, and what a rule keeps. The log is kept
         whole: `replay` with `verify` derives removed ones again. Agents live on meanwhile, here
-        and in other processes. Folders of agents that were deleted are left alone.
+        and in other processes. Folders of agents that were deleted are left alone. Collections of
+        one memory take turns, since each holds all the episodes of a life.
 
         Args:
             agent: whose; None means all of the database.
@@ -339,15 +340,8 @@ class SleepMemory:
             AgentNotFound, ConfigError
             StoreUnavailable, StoreError: some is removed and some is not; collect again.
         """
-        house, rules = self._open_house(), rules_of(keep_last, keep_within)
-        return await collect(
-            house.log,
-            house.snapshots,
-            rules,
-            agent=agent,
-            now=self._clock.now(),
-            dry_run=dry_run,
-            on_removed=on_removed,
+        return await self._open_house().collect(
+            rules_of(keep_last, keep_within), agent=agent, dry_run=dry_run, on_removed=on_removed
         )
 
     async def pin(

@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from sleepmem.history import GcReport, KeepRules
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SnapshotStore
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.claims import Claims
 from sleepmem.runtime.engine import Engine
+from sleepmem.runtime.gc import OnRemoved, collect
 from sleepmem.runtime.idle import IdleWatch, looks_at_clock
 from sleepmem.runtime.parts import Defaults, Parts
 
@@ -40,6 +42,7 @@ class House:
         self.agents: WeakValueDictionary[tuple[str, str], Agent] = WeakValueDictionary()
         self._resumed: dict[tuple[str, str], int] = {}  # in which epoch, if time moves the policy
         self._clock, self._defaults, self._load = clock, defaults, load
+        self._collecting = asyncio.Lock()
         self._lm: SleepLM | None = None
         self._parts: Parts | None = None
 
@@ -74,6 +77,21 @@ class House:
         for known in (self.agents, self._resumed):
             for key in [key for key in known if key[0] == name]:
                 known.pop(key, None)
+
+    async def collect(
+        self, rules: KeepRules, *, agent: str | None, dry_run: bool, on_removed: OnRemoved | None
+    ) -> GcReport:
+        """Collect the garbage of one agent, or of all; one life at a time is held in memory."""
+        async with self._collecting:
+            return await collect(
+                self.log,
+                self.snapshots,
+                rules,
+                agent=agent,
+                now=self._clock.now(),
+                dry_run=dry_run,
+                on_removed=on_removed,
+            )
 
     async def parts(self) -> Parts:
         """Return what agents need, the model among it."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -207,6 +208,26 @@ async def test_agent_that_is_deleted_meanwhile_is_left_out(lived: Home) -> None:
         assert (await memory.gc()).agents == ("bob",)
         with pytest.raises(AgentNotFound):
             await memory.gc("ana")
+
+
+async def test_collections_hold_one_life_at_a_time(lived: Home) -> None:
+    at_work, most = 0, 0
+
+    async def hook(name: str, when: str) -> None:
+        nonlocal at_work, most
+        if (name, when) == ("history", "before"):
+            at_work += 1
+            most = max(most, at_work)
+        if (name, when) == ("leftovers", "after"):
+            at_work -= 1
+
+    lived.log, lived.snapshots = Hooked(lived.log, hook), Hooked(lived.snapshots, hook)
+    async with lived.memory() as memory:
+        reports = await asyncio.gather(
+            *(memory.gc(agent, **NOTHING) for agent in ("ana", "bob") * 3)
+        )
+    assert (most, at_work) == (1, 0)
+    assert [len(report.removed) for report in reports] == [4, 0, 0, 0, 0, 0]
 
 
 async def test_gc_needs_no_model_and_claims_nobody(lived: Home) -> None:

@@ -78,7 +78,9 @@ def async_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
     Args:
         durable: false lets a commit return before it is flushed, to measure what it costs beside.
     """
-    engine = create_async_engine(url, **_settings(url, durable))
+    # each connection to SQLite is a thread: to wait for one is cheaper than to open more for a rush
+    rush = {"max_overflow": 0} if url.get_backend_name() == "sqlite" else {}
+    engine = create_async_engine(url, **rush, **_settings(url, durable))
     _prepare(engine.sync_engine, foreign_keys=True, durable=durable)
     return engine
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from sleepmem.errors import ConfigError, MissingExtra
 from sleepmem.store.engine import (
@@ -104,6 +105,20 @@ def test_appends_on_postgres_are_flushed_unless_told(
     with engine.begin() as connection:
         assert connection.scalar(text("SHOW synchronous_commit")) == setting
     engine.dispose()
+
+
+async def test_rush_waits_for_the_connections_that_there_are(tmp_path: Path) -> None:
+    engine, opened = async_engine(normalised(f"sqlite:///{tmp_path / 'x.db'}")), []
+    event.listen(engine.sync_engine, "connect", lambda *made: opened.append(made))
+
+    async def look() -> int:
+        async with reading(engine).begin() as connection:
+            return int(await connection.scalar(text("SELECT 1")) or 0)
+
+    for _ in range(3):
+        assert await asyncio.gather(*(look() for _ in range(20))) == [1] * 20
+    assert len(opened) == 5
+    await engine.dispose()
 
 
 async def test_readers_do_not_wait_for_a_writer_and_see_one_state(tmp_path: Path) -> None:

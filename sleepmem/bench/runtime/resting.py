@@ -2,9 +2,10 @@
 
     python -m sleepmem.bench.runtime.resting FOLDER MODEL N_AGENTS N_RESIDENT
 
-Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake,
-and those have lived as much when it is looked first as when it is looked again. A line of JSON
-whenever some have lived; the last one has the bytes.
+Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake.
+It is looked twice, once a tenth have lived and once all have, and those who are awake have lived as
+much both times: what a process makes once, and caches that are bounded, are full by then and stand
+on both sides. A line of JSON whenever some have lived; the last one has the bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pathlib import Path
 from sleepmem.memory import SleepMemory
 
 STATM = Path("/proc/self/statm")
-N_TURNS = 8  # of those who are awake when it is looked; what a process makes once is made by then
+N_TURNS = 8  # of those who are awake when it is looked
+WARM = 0.1  # share of the agents after which it is looked first
 
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
-    """Print what is resident after the first `n_resident` agents, and after all of them."""
+    """Print what is resident after a tenth of the agents, and after all of them."""
+    n_few = max(n_resident, int(WARM * n_agents))
     database = f"sqlite:///{folder / 'resting.db'}"
     async with SleepMemory(database, model=model, resident=n_resident) as memory:
 
@@ -32,15 +35,16 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
             names = (f"agent-{n}" for n in range(first, stop))
             await asyncio.gather(*(_live(memory, name) for name in names))
 
-        for _ in range(N_TURNS):
-            await live(0, n_resident)
-        few = _resident_bytes()
-        for first in range(n_resident, n_agents, n_resident):
-            await live(first, min(first + n_resident, n_agents))
-            _say(share=first / n_agents)
-        for _ in range(N_TURNS - 1):
-            await live(n_agents - n_resident, n_agents)
-        _say(share=1.0, few=few, all=_resident_bytes())
+        async def looked(first: int, stop: int) -> int:
+            for at in range(first, stop, n_resident):
+                await live(at, min(at + n_resident, stop))
+                _say(share=at / n_agents)
+            for _ in range(N_TURNS - 1):
+                await live(stop - n_resident, stop)
+            return _resident_bytes()
+
+        few, all_ = await looked(0, n_few), await looked(n_few, n_agents)
+        _say(share=1.0, bytes_per_agent=(all_ - few) / (n_agents - n_few))
 
 
 async def _live(memory: SleepMemory, name: str) -> None:

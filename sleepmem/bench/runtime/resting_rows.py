@@ -16,7 +16,7 @@ GOAL = 500  # bytes
 
 
 async def resting_rows(setting: Setting, report: Report) -> list[Row]:
-    """Return `bytes_per_resting_agent`: what the others take beside those that are awake."""
+    """Return `bytes_per_resting_agent`: what one more takes that has lived and rests."""
     size = setting.size
     numbers = (str(size.n_agents), str(size.n_resident))
     command = (sys.executable, "-m", resting.__name__, str(setting.folder), setting.model)
@@ -26,7 +26,7 @@ async def resting_rows(setting: Setting, report: Report) -> list[Row]:
     async for text in process.stdout:
         line = json.loads(text)
         report(f"{size.n_agents} agents live and rest", line["share"])
-    if await process.wait() or "all" not in line:
+    if await process.wait() or "bytes_per_agent" not in line:
         raise SleepmemError("the process in which agents rest ended before it was done")
-    value = (line["all"] - line["few"]) / (size.n_agents - size.n_resident)
+    value = line["bytes_per_agent"]
     return [Row("bytes_per_resting_agent", value, "bytes", goal=GOAL, holds=value <= GOAL)]

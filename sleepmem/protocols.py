@@ -33,7 +33,7 @@ from sleepmem.types import (
 )
 
 FastWeights = Any  # opaque outside the model that made it; immutable
-SnapshotBytes = bytes | bytearray
+SnapshotBytes = bytes | bytearray | memoryview
 WakeState = Any  # opaque; advanced in place by `read`, `next` and `loss` alone
 
 

@@ -47,13 +47,13 @@ class SnapshotFormat:
         return save(tensors, {"fingerprint": self._fingerprint})
 
     def load(self, data: SnapshotBytes) -> tuple[Tensor, ...]:
-        """Return the fast weights of a file; those of a bytearray lie in it.
+        """Return the fast weights of a file; they lie in `data` if it can be written.
 
         Raises:
             FingerprintMismatch: the header names another model.
             SnapshotCorrupt: header, size or a value is not what this model writes.
         """
-        if not data.startswith(self._header):
+        if data[: len(self._header)] != self._header:
             claim = _CLAIM.match(data, 8)  # every model writes its fingerprint at this place
             if claim and (found := claim[1].decode()) != self._fingerprint:
                 raise FingerprintMismatch("the snapshot", found, self._fingerprint)
@@ -62,10 +62,11 @@ class SnapshotFormat:
             raise self._corrupt(data, f"{len(data)} bytes instead of {self._n_bytes}")
         if not self._shapes:  # attention alone; a buffer of nothing is refused by torch
             return ()
-        body = data if isinstance(data, bytearray) else bytearray(data)
+        body = bytearray(data) if memoryview(data).readonly else data
         flat = torch.frombuffer(body, dtype=torch.float32, offset=len(self._header))
-        # one pass that makes no second tensor; a NaN is both lowest and highest
-        if not all(math.isfinite(end) for end in torch.aminmax(flat)):
+        # what is not finite stays in a sum; finite values may overflow it, so the ends have the
+        # last word, and a NaN is both. Neither pass makes a second tensor
+        if not math.isfinite(flat.sum()) and not all(map(math.isfinite, torch.aminmax(flat))):
             raise self._corrupt(data, "a value is not finite")
         parts = flat.split([shape.numel() for shape in self._shapes])
         return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))

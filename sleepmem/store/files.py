@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hmac
+import io
 import os
 import re
 import secrets
@@ -31,7 +32,6 @@ from sleepmem.errors import (
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
-PIECE = 1 << 20  # bytes read and hashed at once
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -74,7 +74,7 @@ class SnapshotFiles:
         check_size(data, self._max_bytes)
         return await asyncio.to_thread(self._put, folder, data)
 
-    async def get(self, agent: str, digest: str) -> bytearray:
+    async def get(self, agent: str, digest: str) -> memoryview:
         path = self._folder(agent) / checked_digest(digest)
         return await asyncio.to_thread(self._get, agent, path)
 
@@ -186,7 +186,7 @@ class SnapshotFiles:
                 return False
             return found
 
-    def _get(self, agent: str, path: Path) -> bytearray:
+    def _get(self, agent: str, path: Path) -> memoryview:
         with _translated(f"snapshot {path.name}", "read"):
             try:
                 data, digest = _read(path, self._max_bytes)
@@ -230,7 +230,7 @@ def folder_name(agent: str) -> str:
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
 
 
-def _read(path: Path, max_bytes: int) -> tuple[bytearray, bytes]:
+def _read(path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
     """Return the bytes of a file and their digest."""
     # no links and no waiting on a pipe: only what `_write` makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -247,14 +247,11 @@ def _read(path: Path, max_bytes: int) -> tuple[bytearray, bytes]:
         if status.st_size > max_bytes:
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
             raise SnapshotCorrupt(path.name, problem)
-        data, hasher, n_read = bytearray(status.st_size), blake3(), 0
-        with open(descriptor, "rb", buffering=0, closefd=False) as file, memoryview(data) as view:
-            # hashed piece by piece, while a piece is still in the processor's cache
-            while n_new := file.readinto(view[n_read : n_read + PIECE]):
-                hasher.update(view[n_read : n_read + n_new])
-                n_read += n_new
-        del data[n_read:]
-        return data, hasher.digest()
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            # as writable as a bytearray, without being filled with zeros first; a name for what
+            # was read would make this a copy
+            data = io.BytesIO(file.readall()).getbuffer()
+        return data, blake3(data).digest()
     finally:
         os.close(descriptor)
 

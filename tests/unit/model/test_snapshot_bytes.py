@@ -38,12 +38,22 @@ def test_round_trip_is_bit_exact_and_canonical(fmt: SnapshotFormat) -> None:
     assert fmt.dump(loaded) == fmt.dump(weights(3))
 
 
-def test_weights_lie_in_a_bytearray_and_not_in_bytes(fmt: SnapshotFormat) -> None:
-    data = bytearray(fmt.dump(weights(3)))
-    given, copied = fmt.load(data), fmt.load(bytes(data))
+@pytest.mark.parametrize("seen_as", [bytearray, memoryview])
+def test_weights_lie_in_what_can_be_written_and_nowhere_else(
+    fmt: SnapshotFormat, seen_as: type[bytearray | memoryview]
+) -> None:
+    data = seen_as(bytearray(fmt.dump(weights(3))))
+    given = fmt.load(data)
+    copied = [fmt.load(bytes(data)), fmt.load(memoryview(data).toreadonly())]
     data[-4:] = struct.pack("<f", 7.0)
     assert given[-1].flatten()[-1] == 7.0
-    assert torch.equal(copied[-1], weights(3)[-1])
+    assert all(torch.equal(weights_[-1], weights(3)[-1]) for weights_ in copied)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_finite_values_load_though_their_sum_is_not_finite(fmt: SnapshotFormat, sign: int) -> None:
+    largest = [torch.full_like(w, sign * torch.finfo(w.dtype).max) for w in weights()]
+    assert all(map(torch.equal, fmt.load(fmt.dump(largest)), largest))
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from watched_disk import WatchedDisk
 from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnavailable
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
-from sleepmem.store.files import PIECE, folder_name
+from sleepmem.store.files import folder_name
 
+MIB = 1 << 20
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 
 
@@ -78,10 +80,8 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
     assert await store.get("ana", digest) == data
 
 
-@pytest.mark.parametrize("n_bytes", [0, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
-async def test_file_of_several_pieces_is_read_and_checked_whole(
-    tmp_path: Path, n_bytes: int
-) -> None:
+@pytest.mark.parametrize("n_bytes", [0, 1, MIB - 1, MIB, 3 * MIB + 7])
+async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_bytes: int) -> None:
     store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
     digest = (await store.put("ana", data)).digest
     assert await store.get("ana", digest) == data
@@ -89,6 +89,21 @@ async def test_file_of_several_pieces_is_read_and_checked_whole(
         (tmp_path / "ana" / digest).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(SnapshotCorrupt):
             await store.get("ana", digest)
+
+
+async def test_bytes_are_the_callers_to_write_and_read_into_place_once(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    digest = (await store.put("ana", bytes(MIB))).digest
+    await store.get("ana", digest)  # what is made only once
+    tracemalloc.start()
+    try:
+        data = await store.get("ana", digest)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    data[0] = 1
+    assert data.nbytes == MIB
+    assert peak < 1.1 * MIB
 
 
 async def test_link_folder_and_pipe_are_refused(tmp_path: Path) -> None:

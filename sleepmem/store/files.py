@@ -29,9 +29,11 @@ from sleepmem.errors import (
     StoreError,
     StoreUnavailable,
 )
+from sleepmem.protocols import SnapshotBytes
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
+MUCH = 4 << 20  # bytes that take one processor half a millisecond to hash
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -103,7 +105,7 @@ class SnapshotFiles:
         return self._data / folder_name(agent)
 
     def _put(self, folder: Path, data: bytes) -> Snapshot:
-        digest = blake3(data).hexdigest()
+        digest = hashed(data).hexdigest()
         with _translated(f"snapshot {digest}", "written"):
             for n_left in reversed(range(_TRIES)):
                 try:
@@ -217,6 +219,11 @@ def checked_digest(digest: str) -> str:
     return digest
 
 
+def hashed(data: SnapshotBytes) -> blake3:
+    """Return the hash of `data`; what is `MUCH` is shared out among all processors."""
+    return blake3(data, max_threads=blake3.AUTO if len(data) >= MUCH else 1)
+
+
 def folder_name(agent: str) -> str:
     """Return the folder of an agent: one name for each agent on every file system.
 
@@ -251,7 +258,7 @@ def _read(path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
             # as writable as a bytearray, without being filled with zeros first; a name for what
             # was read would make this a copy
             data = io.BytesIO(file.readall()).getbuffer()
-        return data, blake3(data).digest()
+        return data, hashed(data).digest()
     finally:
         os.close(descriptor)
 

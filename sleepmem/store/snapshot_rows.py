@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 
-from blake3 import blake3
 from sqlalchemy import ScalarSelect, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.store import schema
-from sleepmem.store.files import MAX_BYTES, check_size, checked_digest
+from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import Snapshot, checked_name
 
@@ -50,7 +49,7 @@ class SnapshotRows:
         """
         checked_name("agent name", agent)
         check_size(data, self._max_bytes)
-        digest = (await asyncio.to_thread(blake3, data)).hexdigest()
+        digest = (await asyncio.to_thread(hashed, data)).hexdigest()
         await self._database.write(_put, agent, digest, data)
         return Snapshot(digest=digest, n_bytes=len(data))
 
@@ -58,7 +57,7 @@ class SnapshotRows:
         checked_name("agent name", agent)
         checked_digest(digest)
         data = await self._database.read(_get, agent, digest, self._max_bytes)
-        found = await asyncio.to_thread(blake3, data)
+        found = await asyncio.to_thread(hashed, data)
         if not hmac.compare_digest(found.digest(), bytes.fromhex(digest)):
             raise _corrupt(digest, "its bytes have another digest")
         return data

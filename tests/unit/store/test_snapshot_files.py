@@ -16,9 +16,8 @@ from watched_disk import WatchedDisk
 from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnavailable
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
-from sleepmem.store.files import folder_name
+from sleepmem.store.files import MUCH, folder_name
 
-MIB = 1 << 20
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 
 
@@ -80,7 +79,7 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
     assert await store.get("ana", digest) == data
 
 
-@pytest.mark.parametrize("n_bytes", [0, 1, MIB - 1, MIB, 3 * MIB + 7])
+@pytest.mark.parametrize("n_bytes", [0, 1, MUCH - 1, MUCH, 3 * MUCH + 7])
 async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_bytes: int) -> None:
     store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
     digest = (await store.put("ana", data)).digest
@@ -93,7 +92,7 @@ async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_byte
 
 async def test_bytes_are_the_callers_to_write_and_read_into_place_once(tmp_path: Path) -> None:
     store = SnapshotFiles(tmp_path)
-    digest = (await store.put("ana", bytes(MIB))).digest
+    digest = (await store.put("ana", bytes(MUCH))).digest
     await store.get("ana", digest)  # what is made only once
     tracemalloc.start()
     try:
@@ -102,8 +101,8 @@ async def test_bytes_are_the_callers_to_write_and_read_into_place_once(tmp_path:
     finally:
         tracemalloc.stop()
     data[0] = 1
-    assert data.nbytes == MIB
-    assert peak < 1.1 * MIB
+    assert data.nbytes == MUCH
+    assert peak < 1.1 * MUCH
 
 
 async def test_link_folder_and_pipe_are_refused(tmp_path: Path) -> None:

@@ -106,8 +106,9 @@ async def _verified(
         stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
     except SnapshotNotFound:
         stored = None
-    is_same = digest == episode.snapshot.digest if stored is None else derived == stored
-    if not is_same:
+    # as bytes: a memoryview would be compared item by item
+    same = digest == episode.snapshot.digest if stored is None else derived == bytes(stored)
+    if not same:
         again = await sleep_through(parts, parent, ids, episode.passes)
         raise ReplayDiverged(
             episode.id,

@@ -6,6 +6,7 @@ Every function takes a connection whose transaction is the caller's.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -59,7 +60,7 @@ async def claim(
     if found.epoch == 0:
         await _insert_if_new(connection, schema.branch, {"agent_id": found.id, "name": MAIN})
     # a life begins at an epoch of its own: who held a deleted agent of that name holds nothing
-    epoch = int(found.epoch) + 1 if found.epoch else 1 + secrets.randbits(32)
+    epoch = found.epoch + 1 if found.epoch else 1 + secrets.randbits(32)
     await connection.execute(
         update(table)
         .where(table.c.id == found.id)
@@ -101,7 +102,7 @@ async def _insert_if_new(connection: AsyncConnection, table: Table, row: dict[st
 
 async def agents(connection: AsyncConnection) -> list[AgentSummary]:
     rows = (await connection.execute(_summaries())).all()
-    branches: dict[int, list[str]] = {row.id: [] for row in rows}
+    branches: dict[int, list[str]] = defaultdict(list)
     names = select(schema.branch.c.agent_id, schema.branch.c.name)
     for owner, name in (await connection.execute(names)).all():
         branches[owner].append(name)

@@ -26,15 +26,10 @@ from sleepmem.errors import AgentNotFound, ConfigError, LeaseLost, MisuseError
 from sleepmem.store import schema
 from sleepmem.types import (
     Episode,
-    FinishReason,
     LoggedMessage,
-    Measures,
     Outcome,
-    Role,
-    SleepReason,
     Snapshot,
     Thread,
-    ToolCall,
     Turn,
     TurnState,
     checked_name,
@@ -212,9 +207,9 @@ def message_rows(
 
 def _message(row: AnyRow) -> LoggedMessage:
     return LoggedMessage(
-        role=Role(row.role),
+        role=row.role,
         content=row.content,
-        tool_calls=tuple(ToolCall(**call) for call in row.tool_calls or ()),
+        tool_calls=row.tool_calls or (),
         tool_call_id=row.tool_call_id,
         token_ids=row.token_ids,
     )
@@ -228,11 +223,11 @@ def _turn(agent: str, rows: Sequence[AnyRow]) -> Turn:
         thread_id=first.thread_id,
         seq=first.seq,
         request_id=first.request_id,
-        state=TurnState(first.state),
+        state=first.state,
         start=first.start,
         stop=first.stop,
         messages=tuple(_message(row) for row in rows if row.n is not None),
-        finish_reason=FinishReason(first.finish_reason) if first.finish_reason else None,
+        finish_reason=first.finish_reason,
         created_at=first.created_at,
     )
 
@@ -272,10 +267,10 @@ def episode_of(agent: str, row: AnyRow) -> Episode:
         stop=row.stop,
         parent=row.parent,
         woke_from=row.woke_from,
-        reason=SleepReason(row.reason),
+        reason=row.reason,
         passes=row.passes,
         snapshot=Snapshot(digest=row.snapshot, n_bytes=row.n_bytes, dropped_at=row.dropped_at),
-        measures=Measures(**row.measures) if row.measures else None,
+        measures=row.measures or None,
         numerics=row.numerics,
         closed_at=row.closed_at,
         pinned=row.pinned,

@@ -1,28 +1,16 @@
-"""The tables of the log. Knows columns and constraints, runs no SQL.
-
-Names and ids that callers choose are stored as they are; text that a person or a model wrote is
-stored so that every database can hold every character of it.
-"""
+"""The tables of the log. Knows columns and constraints, runs no SQL."""
 
 from __future__ import annotations
-
-import json
-import struct
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -31,81 +19,11 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
-from sleepmem.types import MAX_NAME
+from sleepmem.store.columns import AnyText, Bytes, Checked, JsonText, OneOf, TokenIds, Utc, Whole
+from sleepmem.types import MAX_NAME, FinishReason, Outcome, Role, SleepReason, TurnState
 
 BigInt = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER can be SQLite's row id
-
-
-class Utc(TypeDecorator[datetime]):
-    """Aware UTC on both sides, also where the database keeps no zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class AnyText(TypeDecorator[str]):
-    """Text that may hold NUL, which Postgres refuses and SQLite's LIKE stops at.
-
-    NUL is kept as DLE @, DLE itself as DLE P.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value if value is None else value.replace("\x10", "\x10P").replace("\0", "\x10@")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or "\x10" not in value:
-            return value
-        return value.replace("\x10@", "\0").replace("\x10P", "\x10")
-
-
-class JsonText(TypeDecorator[Any]):
-    """JSON as ASCII text, so that NaN, NUL and half a surrogate pair come back as they went in."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"))
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
-
-
-class TokenIds(TypeDecorator[Sequence[int]]):
-    """Token ids as little-endian uint32, four bytes each."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else struct.pack(f"<{len(value)}I", *value)
-
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[Any], tuple[int, ...] | None]:
-        return _unpacked  # the driver's value as it is: what a cell holds may not be bytes
-
-
-def _unpacked(value: Any) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, bytes):
-        raise struct.error(f"token ids are bytes, not {type(value).__name__}")
-    return struct.unpack(f"<{len(value) // 4}I", value)
 
 
 metadata = MetaData(
@@ -124,7 +42,7 @@ agent = Table(
     Column("id", BigInt, primary_key=True),
     Column("name", String(MAX_NAME), nullable=False, unique=True),
     Column("fingerprint", Text, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
+    Column("epoch", Whole, nullable=False),
     Column("holder", Text),
     Column("claimed_at", Utc),
     Column("expires_at", Utc),
@@ -137,7 +55,7 @@ snapshot = Table(
     metadata,
     Column("agent_id", ForeignKey(agent.c.id), primary_key=True),
     Column("digest", String(64), primary_key=True),
-    Column("n_bytes", BigInteger, nullable=False),
+    Column("n_bytes", Whole, nullable=False),
     Column("created_at", Utc, nullable=False),
     Column("dropped_at", Utc),  # by gc; the bytes are gone or going
 )
@@ -150,7 +68,7 @@ snapshot_chunk = Table(
     Column("agent_id", ForeignKey(agent.c.id), primary_key=True),
     Column("digest", String(64), primary_key=True),
     Column("n", Integer, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),
+    Column("data", Bytes, nullable=False),
 )
 
 branch = Table(
@@ -178,14 +96,14 @@ turn = Table(
     "sleepmem_turn",
     metadata,
     Column("agent_id", ForeignKey(agent.c.id), primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", Whole, primary_key=True, autoincrement=False),
     Column("id", String(32), nullable=False, unique=True),
     Column("thread_id", ForeignKey(thread.c.id), nullable=False),
     Column("request_id", String(MAX_NAME)),
-    Column("state", String(16), nullable=False),
-    Column("start", BigInteger, nullable=False),
-    Column("stop", BigInteger, nullable=False),
-    Column("finish_reason", String(16)),
+    Column("state", OneOf(TurnState), nullable=False),
+    Column("start", Whole, nullable=False),
+    Column("stop", Whole, nullable=False),
+    Column("finish_reason", OneOf(FinishReason)),
     Column("created_at", Utc, nullable=False),
     Index(None, "thread_id", "start", "stop"),
     # the id of an abandoned request is free again
@@ -210,9 +128,9 @@ message = Table(
     "sleepmem_message",
     metadata,
     Column("agent_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", Whole, primary_key=True, autoincrement=False),
     Column("n", Integer, primary_key=True, autoincrement=False),
-    Column("role", String(16), nullable=False),
+    Column("role", OneOf(Role), nullable=False),
     Column("content", AnyText, nullable=False),
     Column("tool_calls", JsonText),
     Column("tool_call_id", AnyText),
@@ -228,12 +146,12 @@ episode = Table(
     Column("id", String(64), primary_key=True),
     Column("agent_id", ForeignKey(agent.c.id), nullable=False),
     Column("thread_id", ForeignKey(thread.c.id), nullable=False),
-    Column("start", BigInteger, nullable=False),
-    Column("stop", BigInteger, nullable=False),
-    Column("n", BigInteger),
+    Column("start", Whole, nullable=False),
+    Column("stop", Whole, nullable=False),
+    Column("n", Whole),
     Column("parent", ForeignKey("sleepmem_episode.id")),
     Column("woke_from", ForeignKey("sleepmem_episode.id")),
-    Column("reason", String(16)),
+    Column("reason", OneOf(SleepReason)),
     Column("snapshot", String(64)),
     Column("closed_at", Utc),
     Column("pinned", Boolean, nullable=False, server_default=false()),
@@ -259,9 +177,9 @@ sleep = Table(
     metadata,
     Column("id", BigInt, primary_key=True),
     Column("episode_id", ForeignKey(episode.c.id), nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("reason", String(16), nullable=False),
-    Column("n_tokens", BigInteger, nullable=False),
+    Column("outcome", OneOf(Outcome), nullable=False),
+    Column("reason", OneOf(SleepReason), nullable=False),
+    Column("n_tokens", Whole, nullable=False),
     Column("passes", Integer, nullable=False),
     Column("measures", JsonText),
     Column("numerics", JsonText, nullable=False),
@@ -278,3 +196,8 @@ sleep = Table(
         postgresql_where=text("outcome = 'slept'"),
     ),
 )
+
+for _table in metadata.tables.values():
+    for _column in _table.c:
+        if isinstance(_column.type, Checked):
+            _column.type.place = str(_column)

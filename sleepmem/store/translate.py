@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sleepmem.errors import StoreError, StoreUnavailable
+from sleepmem.store.columns import Damaged
 
 # primary result codes of SQLite that another try, or a little room, can cure
 _SQLITE_FOR_NOW = {
@@ -57,9 +56,9 @@ def translated(database: str, *, commits: bool = False) -> Iterator[None]:
                 "then try again.",
             ) from exc
         raise StoreError(problem, hint=outcome) from exc
-    except (struct.error, json.JSONDecodeError, ValidationError) as exc:
+    except (Damaged, ValidationError) as exc:
         raise StoreError(
-            f"{database}: a row holds what sleepmem never wrote: {_first_line(exc)}",
+            f"{database}: a row holds what sleepmem never wrote: {_damage(exc)}",
             hint=f"{outcome} Restore the database from a backup.",
         ) from exc
     except (SQLAlchemyError, OverflowError) as exc:
@@ -77,6 +76,15 @@ def _is_for_now(exc: DBAPIError) -> bool:
         return str(state).startswith(_POSTGRES_FOR_NOW)
     # without a code a driver never got as far as the database
     return type(exc.orig).__name__ == "OperationalError"
+
+
+def _damage(exc: Damaged | ValidationError) -> str:
+    """Return what is damaged; what a cell holds may be what somebody said, so it is not quoted."""
+    if isinstance(exc, Damaged):
+        return str(exc)
+    first = exc.errors(include_input=False)[0]
+    place = ".".join(map(str, (exc.title, *first["loc"])))
+    return f"{place}: {first['msg']}"
 
 
 def _first_line(exc: BaseException | None) -> str:

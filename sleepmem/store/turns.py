@@ -19,7 +19,7 @@ from sleepmem.store.rows import (
     stream_ids,
     turns_where,
 )
-from sleepmem.types import LogEntry, LoggedMessage, Role, Turn, TurnState, checked_name
+from sleepmem.types import LogEntry, LoggedMessage, Turn, checked_name
 
 
 async def turn_of_request(connection: AsyncConnection, agent: str, request_id: str) -> Turn | None:
@@ -115,8 +115,8 @@ async def entries_after(
             seq=row.seq,
             turn=row.id,
             thread=row.name,
-            state=TurnState(row.state),
-            role=Role(row.role),
+            state=row.state,
+            role=row.role,
             content=row.content,
             n_tokens=row.n_bytes // 4,
             created_at=row.created_at,

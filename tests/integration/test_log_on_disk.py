@@ -216,9 +216,7 @@ async def test_ids_are_four_bytes_each_and_attempts_one_row(log: SqlEpisodeLog, 
     "damage",
     [
         "UPDATE sleepmem_message SET token_ids = x'0102'",
-        "UPDATE sleepmem_message SET token_ids = 'abcd'",
-        "UPDATE sleepmem_message SET token_ids = 7",
-        "UPDATE sleepmem_message SET tool_calls = '{'",
+        "UPDATE sleepmem_message SET tool_calls = '{\"a\": 1}'",
         "UPDATE sleepmem_message SET tool_calls = '[{\"a\": 1}]'",
     ],
 )

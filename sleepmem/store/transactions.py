@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.engine import URL
@@ -21,7 +22,33 @@ from sleepmem.types import Turn
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_write: ContextVar[tuple[Transactions, AsyncConnection] | None] = ContextVar("write", default=None)
+
+@dataclass(slots=True)
+class _Write:
+    """A write under way.
+
+    Attributes:
+        place: the database.
+        connection: that its statements run on; None once they have run, since a task that was
+            made inside may outlive it.
+    """
+
+    place: object
+    connection: AsyncConnection | None
+
+
+_write: ContextVar[_Write | None] = ContextVar("write", default=None)
+
+
+@contextmanager
+def _joinable(place: object, connection: AsyncConnection) -> Iterator[None]:
+    """Let calls of this task, and of those that it makes meanwhile, be a part of a write."""
+    write = _Write(place, connection)
+    _write.set(write)
+    try:
+        yield
+    finally:
+        write.connection = None
 
 
 class Transactions:
@@ -94,7 +121,7 @@ class Transactions:
     def _joined(self) -> AsyncConnection | None:
         """Return the connection of the write that this call is a part of."""
         write = _write.get()
-        return write[1] if write and write[0]._place == self._place else None
+        return write.connection if write and write.place == self._place else None
 
     async def _whole(
         self,
@@ -113,9 +140,8 @@ class Transactions:
             with translated(self._name):
                 async with engine.begin() as connection:
                     writes = engine is self._engine
-                    if writes:
-                        _write.set((self, connection))  # for this task, which ends with it
-                    found = await statements(connection, *args, **kwargs)
+                    with _joinable(self._place, connection) if writes else nullcontext():
+                        found = await statements(connection, *args, **kwargs)
                     with translated(self._name, commits=writes):
                         try:
                             await connection.commit()

@@ -235,6 +235,40 @@ async def test_row_that_was_damaged_is_an_error_in_one_line(
     assert "backup" in caught.value.hint
 
 
+async def test_task_that_outlives_the_write_it_was_made_in_writes_by_itself(
+    log: SqlEpisodeLog,
+) -> None:
+    life = await Life.born(log)
+    await life.stage(done=True)
+    opened, over = await log.open_episode(life.thread), asyncio.Event()
+
+    async def write_later() -> object:
+        await over.wait()
+        return await life.stage(done=True), await life.on("side"), await log.head("ana", MAIN)
+
+    async def ensure_stored() -> None:
+        tasks.append(asyncio.create_task(write_later()))
+
+    tasks: list[asyncio.Task[object]] = []
+    report = life.report(opened.id, 3)
+    await log.commit_sleep(
+        life.thread,
+        life.epoch,
+        report,
+        start=0,
+        stop=3,
+        expected=opened.head,
+        woke_from=None,
+        now=life.now(),
+        ensure_stored=ensure_stored,
+    )
+    over.set()
+    turn, side, head = await tasks[0]  # type: ignore[misc]
+    assert (await log.open_episode(life.thread)).turns == (turn,)
+    assert side.thread in await log.threads("ana")
+    assert head.episode == report.episode
+
+
 async def test_part_of_a_lineage_keeps_to_its_branch(log: SqlEpisodeLog, path: Path) -> None:
     main = await Life.born(log)
     reports = []

@@ -60,8 +60,11 @@ class LiveThread:
         self.parts.in_use.prompted.add(self)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Thread]:
-        """Hold the thread for one call and give its row; calls wait for each other.
+    async def turn(self) -> AsyncIterator[tuple[Thread, int]]:
+        """Hold the thread for one call; calls wait for each other.
+
+        Gives its row, and the epoch under which all of the call is written: if the agent is lost
+        and claimed again meanwhile, what the call goes by may be outdated.
 
         Raises:
             NotOpen, ThreadBusy, LeaseLost
@@ -70,7 +73,8 @@ class LiveThread:
         async with self.parts.queued(self._calls, f"{self.lease.agent}, thread {self.name!r},"):
             self.parts.check_open()
             with self.lease.watched():
-                yield await self.row()
+                epoch = self.lease.epoch
+                yield await self.row(), epoch
 
     async def row(self) -> Thread:
         """Return the thread's row; who held the agent meanwhile may have changed it."""
@@ -207,7 +211,7 @@ class LiveThread:
 
     async def _swap(self) -> None:
         """Read what was lived during a sleep on top of it, so that the next turn need not."""
-        async with self.turn() as row:
+        async with self.turn() as (row, _):
             standing = await self.stand(row)
             ids = standing.open.token_ids
             if ids and len(standing.before) + len(ids) <= self.parts.lm.window:
@@ -335,7 +339,7 @@ class LiveThread:
 
     async def _ask_when_idle(self) -> float | None:
         while True:
-            async with self.turn() as row:
+            async with self.turn() as (row, _):
                 standing = await self.stand(row)
                 stats = self.stats(standing)
                 wish = self.wish_of_policy(standing.open.start, stats)

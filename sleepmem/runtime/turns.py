@@ -55,7 +55,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
     The last piece is yielded when the turn is durable. Whatever ends the turn before that leaves
     the turn staged in the log and no wake state behind.
     """
-    async with thread.turn() as row:
+    async with thread.turn() as (row, epoch):
         turn = await _known_turn(thread, row, ask.request_id)
         prefix = await thread.parts.engine.run(thread.parts.lm.reply_prefix)
         if turn is not None and turn.state is TurnState.DONE:
@@ -68,7 +68,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
             messages = await _encoded(thread, ask.messages)
             coming = cut_before(_n_tokens(messages), reserve)
             await thread.make_room(row, reports, reserve, coming)
-            turn = await _stage(thread, row, messages, request_id=ask.request_id)
+            turn = await _stage(thread, row, epoch, messages, request_id=ask.request_id)
         standing, ids, state = await _awake(thread, row, reports, turn, prefix, reserve)
         speech = Speech(thread.parts, state, ask.max_tokens, ask.sampling, ask.stop)
         held = ""
@@ -79,7 +79,7 @@ async def answer(thread: LiveThread, ask: Ask) -> AsyncGenerator[str | Reply, No
                 held = delta
         reply_ids = (*prefix, *speech.token_ids)
         reply = LoggedMessage(role=Role.ASSISTANT, content=speech.text, token_ids=reply_ids)
-        done = await _finish(thread, row, turn, reply, speech.finish_reason)
+        done = await _finish(thread, row, epoch, turn, reply, speech.finish_reason)
         thread.keep(row, standing, ids + reply_ids, state)
         stats = thread.stats_after(standing, done)
         thread.watch_clock(row, stats)
@@ -129,11 +129,11 @@ async def observe(thread: LiveThread, messages: tuple[Message, ...]) -> tuple[Sl
     Returns the sleeps that they caused. An error means that nothing was lived; once the messages
     are committed, a sleep that does not succeed is only told.
     """
-    async with thread.turn() as row:
+    async with thread.turn() as (row, epoch):
         encoded = await _encoded(thread, messages)
         reports: list[SleepReport] = []
         standing = await thread.make_room(row, reports, 0, cut_before(_n_tokens(encoded), 0))
-        turn = await _lived(thread, row, encoded, standing)
+        turn = await _lived(thread, row, epoch, encoded, standing)
         _tell_done(thread, row, turn)
         try:
             standing = await thread.make_room(row, reports, 0, cut_behind(None, 0))
@@ -190,6 +190,7 @@ def _encode(lm: SleepLM, messages: tuple[Message, ...]) -> list[LoggedMessage]:
 async def _stage(
     thread: LiveThread,
     row: Thread,
+    epoch: int,
     messages: list[LoggedMessage],
     *,
     request_id: str | None = None,
@@ -197,7 +198,7 @@ async def _stage(
 ) -> Turn:
     turn = await thread.parts.log.stage(
         row,
-        thread.lease.epoch,
+        epoch,
         messages,
         request_id=request_id,
         done=done,
@@ -210,10 +211,15 @@ async def _stage(
 
 
 async def _finish(
-    thread: LiveThread, row: Thread, turn: Turn, reply: LoggedMessage, reason: FinishReason
+    thread: LiveThread,
+    row: Thread,
+    epoch: int,
+    turn: Turn,
+    reply: LoggedMessage,
+    reason: FinishReason,
 ) -> Turn:
     """Commit the reply and return the done turn."""
-    log, epoch = thread.parts.log, thread.lease.epoch
+    log = thread.parts.log
     try:
         return await log.finish(turn, epoch, reply, reason)
     except StoreUnavailable:
@@ -224,13 +230,17 @@ async def _finish(
 
 
 async def _lived(
-    thread: LiveThread, row: Thread, messages: list[LoggedMessage], standing: Standing
+    thread: LiveThread,
+    row: Thread,
+    epoch: int,
+    messages: list[LoggedMessage],
+    standing: Standing,
 ) -> Turn:
     """Commit messages that want no reply, said where the thread stands, and return their turn."""
     try:
-        return await _stage(thread, row, messages, done=True)
+        return await _stage(thread, row, epoch, messages, done=True)
     except StoreUnavailable:
-        found = await last_done(thread.parts.log, row, thread.lease.epoch)
+        found = await last_done(thread.parts.log, row, epoch)
         if found is None or found in standing.open.turns:
             raise
         return found

@@ -112,7 +112,7 @@ class Verbs:
         floor = None if force else defaults.retention_floor
         last: SleepReport | None = None
         while True:
-            async with live.turn() as row:
+            async with live.turn() as (row, _):
                 standing = await live.stand(row)
             # what is read before an episode takes no room in a sleep
             cut = cut_behind(None, 0)(standing.open, live.parts.lm.window)
@@ -143,7 +143,7 @@ class Verbs:
         live = self._live
         reports: list[SleepReport] = []
         while True:
-            async with live.turn() as row:
+            async with live.turn() as (row, _):
                 standing = await live.make_room(row, reports, 0, cut_behind(None, 0))
             stats = live.stats(standing, task_ended=True)
             wish = live.wish_of_policy(standing.open.start, stats)

@@ -55,6 +55,26 @@ async def test_claim_elsewhere_during_a_reply_is_never_answered(home: Home) -> N
     assert await home.contents("ana") == []
 
 
+async def test_reply_begun_under_a_claim_that_was_lost_is_never_answered(home: Home) -> None:
+    """Also if the agent was claimed again meanwhile: what it was computed from may be outdated."""
+    async with home.memory() as one, home.memory() as two:
+        ours = await one.agent("ana")
+        work = ours.thread("work", system="be brief")
+        stream = work.stream("hello", request_id="r")
+        await anext(stream)
+        theirs = await two.agent("ana", take_over=True)
+        await theirs.thread("work", system="be kind").stats()
+        with pytest.raises(LeaseLost):
+            await ours.say("are you there?")
+        await one.agent("ana", take_over=True)
+        with pytest.raises(LeaseLost):
+            async for _ in stream:
+                pass
+        assert await home.contents("ana") == []
+        expected = await home.reply_to("ana", "hello", "work")
+        assert (await work.say("hello", request_id="r")).text == expected
+
+
 async def test_claim_elsewhere_after_the_commit_does_not_hide_the_reply(home: Home) -> None:
     async def claim(name: str, when: str) -> None:
         if (name, when) == ("finish", "after"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -17,7 +17,8 @@ T = TypeVar("T")
 class Engine:
     """Runs calls of the model one after the other, first come, first served.
 
-    A sleep submits its steps one by one, so wake work takes its turn between them.
+    Sleeps submit their steps one by one, and one of all their steps at a time: wake work takes its
+    turn behind no more than that, however many are asleep.
 
     Args:
         depth: calls that may wait for the thread; more wait for a place.
@@ -28,7 +29,7 @@ class Engine:
 
     def __init__(self, *, depth: int = 64) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sleepmem-model")
-        self._places = asyncio.Semaphore(depth)
+        self._places, self._asleep = asyncio.Semaphore(depth), asyncio.Lock()
         self._is_closed = False
         self.decoder = Decoder(self.run)
 
@@ -49,6 +50,15 @@ class Engine:
             if self._is_closed:
                 raise NotOpen()
             return await asyncio.wrap_future(self._worker.submit(function, *args, **kwargs))
+
+    async def step(self, steps: Iterator[T]) -> T | None:
+        """Return the next step of a sleep or of its measuring, None after the last.
+
+        Raises:
+            NotOpen: the engine is closed.
+        """
+        async with self._asleep:  # fair: sleeps take turns
+            return await self.run(next, steps, None)
 
     def run_blocking(self, function: Callable[[], T]) -> T:
         """Return `function()`, called in the model's thread while the event loop stands still."""

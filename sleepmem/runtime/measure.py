@@ -26,7 +26,7 @@ async def measure(
         told: the messages of the episode.
         earlier: episodes before it, on which interference is measured.
     """
-    run, lm = parts.engine.run, parts.lm
+    lm = parts.lm
     limit = lm.window // 2
     ids = scored_ids(told, limit)
     if len(ids) < 2:
@@ -34,7 +34,7 @@ async def measure(
 
     async def loss(steps: Iterator[list[float]]) -> float:
         losses: list[float] = []
-        while (step := await run(next, steps, None)) is not None:
+        while (step := await parts.engine.step(steps)) is not None:
             losses += step
         return _mean(losses)
 

@@ -281,7 +281,7 @@ async def sleep_through(
     """Return the new fast weights; wake work runs between the steps."""
     steps = await parts.engine.run(parts.lm.sleep, weights, ids, passes)
     found: FastWeights = None
-    while (step := await parts.engine.run(next, steps, None)) is not None:
+    while (step := await parts.engine.step(steps)) is not None:
         found = step.weights
     return found
 

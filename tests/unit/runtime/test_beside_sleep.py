@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from home import Gate, Home, Hooked, until
 
 from sleepmem.errors import LeaseLost, NotOpen
 from sleepmem.policy import TokenBudget
+from sleepmem.protocols import SleepStep
 from sleepmem.runtime.agent import Agent
+from sleepmem.testing import FakeSleepLM
 from sleepmem.types import Message, Outcome, Role, SleepReport, ToolCall
 
 
@@ -59,6 +62,43 @@ async def test_turns_during_a_sleep_are_answered_and_belong_to_the_next_episode(
         assert second.parent == first.id
         assert [e async for e in memory.replay("ana", verify=True)][-1].verified
     await home.check("ana")
+
+
+async def test_token_waits_for_one_step_however_many_are_asleep(home: Home) -> None:
+    done: list[str] = []
+
+    class Telling(FakeSleepLM):
+        """Notes each token, and each step of a sleep and of its measuring."""
+
+        def next(self, *args: Any) -> list[int]:
+            done.append("token")
+            return super().next(*args)
+
+        def sleep(self, *args: Any) -> Iterator[SleepStep]:
+            for step in super().sleep(*args):
+                done.append("step")
+                yield step
+
+        def loss(self, *args: Any) -> list[float]:
+            done.append("step")
+            return super().loss(*args)
+
+    home.lm = Telling(window=200)
+    async with home.memory() as memory:
+        sleepers = [await memory.agent(f"sleeper-{n}") for n in range(8)]
+        for agent in sleepers:
+            await agent.say("pet=rex and more")
+        ana = await memory.agent("ana")
+        await ana.say("hello")
+        asleep = [asyncio.create_task(agent.sleep(passes=9)) for agent in sleepers]
+        await until(lambda: done[-8:] == ["step"] * 8)
+        done.clear()
+        await ana.say("pet=tom")
+        assert not any(task.done() for task in asleep)
+        await asyncio.gather(*asleep)
+    spoken = "".join(kind[0] for kind in done).strip("s").split("t")
+    assert len(spoken) > 6
+    assert max(map(len, spoken)) <= 2  # one waits in the queue, one may be running
 
 
 async def test_what_was_said_meanwhile_is_read_on_the_new_weights_before_the_next_turn(

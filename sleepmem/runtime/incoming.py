@@ -37,8 +37,10 @@ def checked_text(what: str, text: str) -> str:
     """Return `text` if every log and every tokenizer can hold it.
 
     Raises:
-        InvalidMessage: a NUL or half a surrogate pair in it.
+        InvalidMessage: it is none, or there is a NUL or half a surrogate pair in it.
     """
+    if not isinstance(text, str):
+        raise InvalidMessage(f"{what} is text, not {type(text).__name__}", hint="Give a text.")
     if "\0" in text:
         raise InvalidMessage(
             f"{what} holds a NUL character, which no log can keep", hint="Remove it and try again."

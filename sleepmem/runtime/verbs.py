@@ -75,6 +75,8 @@ class Verbs:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not all(isinstance(text, str) and text for text in stops):
             raise ConfigError("a stop string is a text that is not empty")
+        if sampling is not None and not isinstance(sampling, Sampling):
+            raise ConfigError(f"sampling is a Sampling, not {type(sampling).__name__}")
         ask = Ask(
             messages=checked_messages(message),
             request_id=request_id,

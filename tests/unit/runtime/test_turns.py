@@ -124,6 +124,10 @@ async def test_bad_arguments_are_refused_before_anything_is_written(home: Home) 
             await ana.say("x", max_tokens=0)
         with pytest.raises(ConfigError):
             await ana.say("x", stop=[""])
+        with pytest.raises(ConfigError, match="not dict"):
+            await ana.say("x", sampling={"seed": 1})  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="not int"):
+            ana.thread("work", system=1)  # type: ignore[arg-type]
         with pytest.raises(ConfigError):
             await ana.say("x", request_id="")
         with pytest.raises(ConfigError):

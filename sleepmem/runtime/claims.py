@@ -136,7 +136,7 @@ class Claims:
                 renewed = await self._leases.renew(self.holder, now=self._clock.now())
                 if renewed != sum(self._held.values()):
                     await self._note_lost()
-            except SleepmemError:
+            except Exception:  # whatever it was: without a heartbeat all would be lost unnoticed
                 log.warning("leases could not be renewed", exc_info=True)
 
     async def _note_lost(self) -> None:

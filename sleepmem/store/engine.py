@@ -33,7 +33,7 @@ def normalised(url: str | URL) -> URL:
     """Return the URL with the driver that is used: aiosqlite or psycopg.
 
     Raises:
-        ConfigError: not a URL, another kind of database, or one without a file.
+        ConfigError: not a URL, another kind of database, or one without a file or a name.
         MissingExtra: Postgres without its driver.
     """
     try:
@@ -54,6 +54,10 @@ def normalised(url: str | URL) -> URL:
     if backend in ("postgresql", "postgres"):
         if importlib.util.find_spec("psycopg") is None:
             raise MissingExtra("a Postgres database", "postgres")
+        if not parsed.database:  # Postgres would take the one that is called like the user
+            raise ConfigError(
+                "the Postgres URL names no database", hint="Use postgresql://HOST/NAME."
+            )
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigError(
         f"{backend!r} is not a database that sleepmem knows",

@@ -164,12 +164,13 @@ async def test_who_lost_an_agent_knows_it_from_the_next_heartbeat(home: Home) ->
             assert calls == [], "there is nothing left to renew"
 
 
-async def test_heartbeat_outlives_a_store_that_is_away(home: Home) -> None:
+@pytest.mark.parametrize("problem", [StoreUnavailable("locked"), ValueError("a defect")])
+async def test_heartbeat_outlives_a_store_that_fails(home: Home, problem: Exception) -> None:
     is_away = True
 
     async def fail(name: str, when: str) -> None:
         if name == "renew" and is_away:
-            raise StoreUnavailable("locked")
+            raise problem
 
     plain, home.log = home.log, Hooked(home.log, fail)
     async with home.memory() as one:

@@ -42,6 +42,8 @@ def test_url_gets_its_driver(given: str, expected: str) -> None:
         "sqlite:///:memory:",
         "sqlite:///file:x?mode=memory&uri=true",
         "postgresql://h:port/n",
+        "postgresql://h",
+        "postgresql:///?host=/run/postgresql",
         "sqlite:///a\0b",
         "postgresql://h/\ud800",
     ],

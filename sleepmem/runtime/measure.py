@@ -54,16 +54,17 @@ async def measure(
 
 
 def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
-    """Return the ids of the latest user and tool messages that fit `limit` as a whole."""
-    chosen: list[tuple[int, ...]] = []
-    n_left = limit
-    for message in reversed(messages):
-        if message.role in SCORED:
-            n_left -= len(message.token_ids)
-            if n_left < 0:
-                break
-            chosen.append(message.token_ids)
-    return [token_id for ids in reversed(chosen) for token_id in ids]
+    """Return the ids of the latest user and tool messages that fit `limit` as a whole.
+
+    Of a latest one that does not, its first `limit` ids: no sleep goes unmeasured for its length.
+    """
+    scored = [message.token_ids for message in messages if message.role in SCORED]
+    ids = list(scored[-1][:limit]) if scored else []
+    for earlier in reversed(scored[:-1]):
+        if len(earlier) + len(ids) > limit:
+            break
+        ids[:0] = earlier
+    return ids
 
 
 def loss_from(lm: SleepLM, weights: FastWeights, ids: Sequence[int]) -> float:

@@ -25,7 +25,8 @@ def test_latest_whole_user_and_tool_messages_are_scored() -> None:
     assert scored_ids(messages, 7) == [1, 2, 3, 4, 5, 7, 8]
     assert scored_ids(messages, 6) == [3, 4, 5, 7, 8]
     assert scored_ids(messages, 4) == [7, 8], "only whole ones, and none behind a gap"
-    assert scored_ids(messages, 1) == []
+    assert scored_ids(messages, 1) == [7], "a message that is too long counts as far as it fits"
+    assert scored_ids([told(Role.ASSISTANT, 6)], 4) == []
 
 
 async def test_interference_reads_no_more_of_a_long_life_than_it_needs(home: Home) -> None:

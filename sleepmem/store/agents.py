@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Table, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -78,7 +78,9 @@ async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> i
     await connection.execute(
         update(table).where(table.c.id.in_(free)).values(expires_at=now + LEASE)
     )
-    return int(await connection.scalar(select(func.sum(table.c.epoch)).where(is_held)) or 0)
+    # to Postgres a sum of whole numbers is a decimal, which the column would refuse
+    epochs = func.sum(table.c.epoch, type_=BigInteger)
+    return int(await connection.scalar(select(epochs).where(is_held)) or 0)
 
 
 async def held(connection: AsyncConnection, holder: str) -> frozenset[str]:

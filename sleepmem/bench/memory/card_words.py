@@ -172,7 +172,9 @@ def _opponents(without: Sequence[str]) -> str:
     if ATTENTION not in without:
         said.append(
             "Attention is a model without fast weights that reads the history itself: all of it, "
-            f"up to {SPAN} sleeps, or the last window."
+            f"up to {SPAN} sleeps, or the last window. It was not trained from nothing: its "
+            "embeddings and first layer began as those of ours at about step 5,550. It took 2,400 "
+            "steps, with eight questions to a life instead of sixteen."
         )
     missing = [OPPONENT_IS[name] for name in OPPONENTS if name in without]
     if missing:

@@ -7,7 +7,13 @@ from textwrap import wrap
 from typing import Any
 
 from sleepmem.bench import Row
-from sleepmem.bench.memory.checkpoints import ATTENTION, OPPONENTS, PASSES1_COMPUTE, PASSES1_STEPS
+from sleepmem.bench.memory.checkpoints import (
+    ATTENTION,
+    FOLDER,
+    OPPONENTS,
+    PASSES1_COMPUTE,
+    PASSES1_STEPS,
+)
 from sleepmem.bench.memory.evidence import Evidence, Measured
 from sleepmem.bench.memory.statistics import COVERAGE
 from sleepmem.bench.memory.suite import AGED, FACTS, LOADED, SLEEPS, SPAN
@@ -23,6 +29,7 @@ from sleepmem.bench.memory.tables import (
 from sleepmem.bench.wake import LONG, N_ROUNDS, SHORT
 from sleepmem.model.config import RECURRENT
 from sleepmem.train.dialogues.entities import MADE_UP, TEST_SHARE, VALIDATION_SHARE
+from sleepmem.train.runs import read_record
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks.dialogues import STAGES
 
@@ -170,11 +177,12 @@ def _opponents(without: Sequence[str]) -> str:
             "steps for as much compute; they share with ours the steps in which it took one pass."
         )
     if ATTENTION not in without:
+        settings, progress, _ = read_record(FOLDER / ATTENTION)
         said.append(
             "Attention is a model without fast weights that reads the history itself: all of it, "
             f"up to {SPAN} sleeps, or the last window. It was not trained from nothing: its "
-            "embeddings and first layer began as those of ours at about step 5,550. It took 2,400 "
-            "steps, with eight questions to a life instead of sixteen."
+            "embeddings and first layer began as those of ours at about step 5,550. It took "
+            f"{progress.step:,} steps, with {settings.options['questions']} questions to a life."
         )
     missing = [OPPONENT_IS[name] for name in OPPONENTS if name in without]
     if missing:

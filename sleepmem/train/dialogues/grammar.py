@@ -10,7 +10,7 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import relations, wordings
+from sleepmem.train.dialogues import own_grammar, relations, wordings
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.wordings import Sides
 
@@ -74,7 +74,8 @@ IS = parts("""
 {P} {R} is {V}
 {V} is {P} {R}
 """)
-GRAMMARS: tuple[tuple[Sides, Grammar], ...] = (
+ALONE = ("",)
+SHARED: tuple[tuple[Sides, Grammar], ...] = (
     (wordings.TELL, Grammar(THAT, IS)),
     (wordings.TELL_THING, Grammar(THAT, ("{P} {R} has always been {V}", "{P} {R} is {V}"))),
     (
@@ -86,6 +87,9 @@ GRAMMARS: tuple[tuple[Sides, Grammar], ...] = (
                 "the name of {P} {R} is {V}",
                 "{P} {R} has the name {V}",
                 "{V} is what {P} {R} is called",
+                "{V} is the name {P} {R} has",
+                "{V} is how {P} {R} is called",
+                "the name that {P} {R} has is {V}",
             ),
         ),
     ),
@@ -115,6 +119,17 @@ GRAMMARS: tuple[tuple[Sides, Grammar], ...] = (
     ),
     (wordings.ASK_WHO, Grammar(REMINDED, ("who {P} {R} is", "who {P} {R} was"))),
 )
+OWN = tuple(
+    (table, grammar)
+    for tell, ask, cores in own_grammar.TABLES
+    for table, grammar in (
+        (tell, Grammar(ALONE, cores.tell)),
+        (tell, Grammar(THAT, cores.tell)),
+        (ask, Grammar(ASKING, cores.ask)),
+        (ask, Grammar(ALONE, cores.question)),
+    )
+)
+GRAMMARS = (*SHARED, *OWN)
 QUESTIONS = ("Can ", "Could ", "Do ")  # what begins like that ends with a question mark
 
 # around a whole sentence, or around a direct question
@@ -184,13 +199,15 @@ def held_out() -> frozenset[str]:
 
 def composed(rng: Random, table: Sides) -> str | None:
     """Return a wording that says what those of a table say; None if it has no grammar."""
-    grammar = next((grammar for known, grammar in GRAMMARS if known is table), None)
-    if grammar is None:
+    known = [grammar for of, grammar in GRAMMARS if of is table]
+    if not known:
         return None
     while True:
-        stem = rng.choice(grammar.stems)
-        mark = "?" if stem.startswith(QUESTIONS) else "."
-        wording = f"{stem} {rng.choice(grammar.cores)}{mark}"
+        stems, cores = rng.choice(known)
+        stem, core = rng.choice(stems), rng.choice(cores)
+        wording = f"{stem} {core}." if stem else f"{core}."
+        if stem.startswith(QUESTIONS) or (not stem and "{V}" not in core):
+            wording = f"{wording[:-1]}?"
         if wording.casefold() not in held_out():
             return wording
 

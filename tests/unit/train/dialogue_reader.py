@@ -86,7 +86,7 @@ def _forms(
 
 def _composed(table: Sides) -> list[str]:
     return [
-        f"{stem} {core}{mark}"
+        f"{stem} {core}{mark}".strip()
         for known, (stems, cores) in grammar.GRAMMARS
         if known is table
         for stem in stems

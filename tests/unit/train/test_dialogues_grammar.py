@@ -13,7 +13,10 @@ from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.vocabulary import texts
 from sleepmem.train.dialogues.wordings import SLOT, Sides
 
-TABLES = [table for table, _ in grammar.GRAMMARS]
+TABLES = list({id(table): table for table, _ in grammar.GRAMMARS}.values())
+HELD_OUT = (Split.VALIDATION, Split.TEST)
+ASKED = {"And", "At", "How", "In", "What", "When", "Where", "Which", "Who"}
+OWN = [table for table, _ in grammar.OWN[::2]]
 
 
 def drawn(table: Sides, n: int = 400) -> set[str]:
@@ -23,10 +26,26 @@ def drawn(table: Sides, n: int = 400) -> set[str]:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_composed_wordings_have_the_slots_of_their_table(table: Sides) -> None:
-    slots = set(SLOT.findall(table[Split.TRAIN][0]))
+    slots_of_table = set(SLOT.findall(table[Split.TRAIN][0]))
     for wording in drawn(table):
-        assert set(SLOT.findall(wording)) == slots
-        assert wording[-1] == ("?" if wording.startswith(grammar.QUESTIONS) else ".")
+        slots = set(SLOT.findall(wording))
+        if table in OWN:  # of one relation, so that it need not be named
+            assert slots & {"{P}", "{N}"}
+            assert ("{V}" in slots) == ("{V}" in slots_of_table)
+        else:
+            assert slots == slots_of_table
+        is_asked = wording.startswith(grammar.QUESTIONS) or wording.split()[0] in ASKED
+        assert wording[-1] == ("?" if is_asked and "{V}" not in slots else ".")
+
+
+@pytest.mark.parametrize("table", OWN)
+def test_own_wordings_are_composed_of_cores_that_tell_nothing_held_out(table: Sides) -> None:
+    held_out = {w.rstrip(".?").casefold() for s in HELD_OUT for w in table[s]}
+    mine = [grammar for of, grammar in grammar.OWN if of is table]
+    told = {core.casefold() for _, cores in mine for core in cores if "{V}" in core}
+    alone = {core.casefold() for stems, cores in mine if stems == grammar.ALONE for core in cores}
+    assert not (told | alone) & held_out
+    assert sum(len(cores) for _, cores in mine) > len(table[Split.TRAIN])
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -204,12 +204,15 @@ def composed(rng: Random, table: Sides) -> str | None:
         return None
     while True:
         stems, cores = rng.choice(known)
-        stem, core = rng.choice(stems), rng.choice(cores)
-        wording = f"{stem} {core}." if stem else f"{core}."
-        if stem.startswith(QUESTIONS) or (not stem and "{V}" not in core):
-            wording = f"{wording[:-1]}?"
+        wording = sentence(rng.choice(stems), rng.choice(cores))
         if wording.casefold() not in held_out():
             return wording
+
+
+def sentence(stem: str, core: str) -> str:
+    """Return the sentence of a stem, which may be empty, and a core."""
+    is_question = stem.startswith(QUESTIONS) if stem else "{V}" not in core
+    return f"{stem} {core}{'?' if is_question else '.'}".lstrip()
 
 
 def surrounded(rng: Random, wording: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -22,7 +22,6 @@ PLAIN = (*SPOKEN, *relations.OF_TOOLS)
 SHORT = {split: ("{N} {R} {V}",) for split in Split}
 SHORT_ASK = {split: ("{N} {R}",) for split in Split}
 SENTENCES = re.compile(r"(?<=[.!?]) ")  # where one may end and the next begin
-OPEN, OR, CLOSE = "\x01", "\x02", "\x03"
 
 
 class Form(NamedTuple):
@@ -46,24 +45,23 @@ def named(among: tuple[Relation, ...]) -> tuple[Relation, ...]:
     return tuple(relation for relation in among if relation.value in NAMED)
 
 
-def _form(wording: str, means: str, about: tuple[Relation, ...]) -> Form:
+def _form(wording: str, means: str, about: tuple[Relation, ...]) -> Iterator[Form]:
+    """Yield how a wording is recognised when it is of somebody, and when it is of who speaks."""
     slots = {
-        "{P}": "(?P<owner>my|.+'s)",
-        "{N}": "(?P<who>.+)",
         "{R}": f"(?P<noun>{'|'.join(relation.noun for relation in about)})",
         "{D}": f"(?P<noun>{'|'.join(relation.past for relation in about)})",
         "{A}": "an?",
-        "{V}": "(?P<value>.+)",
+        "{V}": "(?P<value>.+(?<! my)(?<!, that))",  # neither begins whose it is
     }
-    # what is said of oneself comes first: it has no slot, so it fits nothing else
-    text = re.escape(wordings.EITHER.sub(rf"{OPEN}\2{OR}\1{CLOSE}", wording))
-    text = text.replace(r"\{", "{").replace(r"\}", "}")
-    text = text.replace(OPEN, "(?:").replace(OR, "|").replace(CLOSE, ")")
-    pattern = wordings.SLOT.sub(lambda slot: slots[slot[0]], text)
     noun = about[0].noun if len(about) == 1 else ""
-    literal = wordings.EITHER.sub(r"\2", wording).replace("{A}", "a")
-    literal = wordings.SLOT.sub("", literal)
-    return Form(re.compile(pattern, re.IGNORECASE), len(literal), means, noun)
+    of_somebody = {"{P}": "(?P<owner>my .+'s|.+'s)", "{N}": "(?P<who>.+)"}
+    of_oneself = {"{P}": "(?P<owner>my)", "{N}": "(?P<who>I|me)"}
+    for whose, chosen in ((of_somebody, r"\1"), (of_oneself, r"\2")):
+        said = wordings.EITHER.sub(chosen, wording)
+        text = re.escape(said).replace(r"\{", "{").replace(r"\}", "}")
+        pattern = wordings.SLOT.sub(lambda slot: (slots | whose)[slot[0]], text)  # noqa: B023
+        literal = wordings.SLOT.sub("", said.replace("{A}", "a"))
+        yield Form(re.compile(pattern, re.IGNORECASE), len(literal), means, noun)
 
 
 def _forms(
@@ -75,24 +73,32 @@ def _forms(
         alone: the side whose whole sentences are read, and nothing else; None reads everything.
     """
     forms = dict.fromkeys(
-        _form(wording, means, about)
+        form
         for table, means, about in tables
         if alone is None or table not in (SHORT, SHORT_ASK)
         for split in ([alone] if alone else Split)
         for wording in (*table[split], *(_composed(table) if split is Split.TRAIN else ()))
+        for form in _form(wording, means, about)
     )
     return sorted(forms, key=lambda form: -form.n_letters)
 
 
 def _composed(table: Sides) -> list[str]:
+    """Return what a grammar composes, without its stems, which `_alone` takes away."""
     return [
-        f"{stem} {core}{mark}".strip()
-        for known, (stems, cores) in grammar.GRAMMARS
+        f"{core}{mark}"
+        for known, (_, cores) in grammar.GRAMMARS
         if known is table
-        for stem in stems
         for core in cores
         for mark in ".?"
     ]
+
+
+@cache
+def _stems() -> tuple[str, ...]:
+    """Return what may stand before a core, case folded."""
+    stems = [stem for _, (stems, _) in grammar.GRAMMARS for stem in stems if stem]
+    return tuple(dict.fromkeys(f"{stem.casefold()} " for stem in stems))
 
 
 def _alone(text: str) -> set[str]:
@@ -100,11 +106,18 @@ def _alone(text: str) -> set[str]:
     befores = ["", *(f"{before} " for before in grammar.BEFORE)]
     behinds = ["", *(f" {behind}" for behind in (*grammar.BEHIND_TOLD, *grammar.BEHIND_ASKED))]
     plain = {text, *(text.replace(f", {aside}, is", " is") for aside in grammar.ASIDES)}
-    return {
+    whole = {
         text.removeprefix(before).removesuffix(behind)
         for text in plain
         for before in befores
         for behind in behinds
+    }
+    small = {text.casefold(): text for text in whole}
+    return whole | {
+        text[len(stem) :]
+        for folded, text in small.items()
+        for stem in _stems()
+        if folded.startswith(stem)
     }
 
 

@@ -11,7 +11,7 @@ from tokenizers import pre_tokenizers
 from sleepmem.train.dialogues import grammar, speech, wordings
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.vocabulary import texts
-from sleepmem.train.dialogues.wordings import SLOT, Sides
+from sleepmem.train.dialogues.wordings import EITHER, SLOT, Sides
 
 TABLES = list({id(table): table for table, _ in grammar.GRAMMARS}.values())
 HELD_OUT = (Split.VALIDATION, Split.TEST)
@@ -76,8 +76,11 @@ def test_a_table_without_a_grammar_composes_nothing() -> None:
 def test_every_word_is_one_that_the_tables_have() -> None:
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
+    def plain(wording: str) -> str:
+        return SLOT.sub(" ", EITHER.sub(r"\1 \2", wording))
+
     def words(text: str) -> set[str]:
-        return {piece for piece, _ in split.pre_tokenize_str(f" {SLOT.sub(' ', text)}")}
+        return {piece for piece, _ in split.pre_tokenize_str(f" {plain(text)}")}
 
     known = {word for text in texts() for word in words(text)}
     said = {word for table in TABLES for wording in drawn(table) for word in words(wording)}

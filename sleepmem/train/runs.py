@@ -122,15 +122,20 @@ def branch_run(
 ) -> Progress:
     """Fill model and optimiser from the last save of a run that goes on with other settings.
 
+    A checkpoint beside the record of its run does too; its optimiser starts anew.
+
     Returns:
         Where that run stood, with what was other until then at the end of `branched`.
 
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
     """
-    read_record(folder)
-    found, progress = _last_save(folder)
-    _fill(folder, lm, optimizers)
+    found, progress, _ = read_record(folder)
+    if (folder / OPTIMIZER).exists() or _temporary(folder, RECORD).exists():
+        found, progress = _last_save(folder)
+        _fill(folder, lm, optimizers)
+    else:
+        _fill(folder, lm)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
     progress.branched.append({"step": progress.step, **other})
@@ -155,14 +160,15 @@ def _last_save(folder: Path) -> tuple[TrainSettings, Progress]:
     return found, progress
 
 
-def _fill(folder: Path, lm: SleepForCausalLM, optimizers: Optimizers) -> None:
-    """Fill model and optimiser from a save."""
+def _fill(folder: Path, lm: SleepForCausalLM, optimizers: Optimizers | None = None) -> None:
+    """Fill model, and optimiser if given, from a save."""
     try:
-        weights, tensors = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
+        weights = load_file(folder / MODEL)
         if weights.keys() != _named_weights(lm).keys():
             raise ValueError(f"{MODEL} is of another model")
         lm.load_state_dict(weights, strict=False)  # a tied output layer is not in there
-        optimizers.restore(tensors)
+        if optimizers:
+            optimizers.restore(load_file(folder / OPTIMIZER))
     except (
         *(ValueError, KeyError, IndexError, RuntimeError),
         *(SafetensorError, FileNotFoundError),

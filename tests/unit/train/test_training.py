@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,19 @@ def test_a_branch_goes_on_from_another_run_with_settings_of_its_own(tmp_path: Pa
     run(settings(steps=10), tmp_path / "two", silent, branch=tmp_path / "one")
     progress = json.loads((tmp_path / "two/run.json").read_text())["progress"]
     assert [branch["step"] for branch in progress["branched"]] == [6, 9]
+
+
+def test_a_branch_goes_on_from_a_checkpoint_beside_its_record(tmp_path: Path) -> None:
+    run(settings(steps=3), tmp_path / "shared", silent)
+    shipped = tmp_path / "shipped"
+    shutil.copytree(tmp_path / "shared/checkpoint", shipped)
+    shutil.copy(tmp_path / "shared/run.json", shipped)
+    run(settings(steps=3), tmp_path / "none", silent, branch=shipped)
+    shared, none = (load_file(tmp_path / name / "model.safetensors") for name in ("shared", "none"))
+    assert all(torch.equal(shared[name], none[name]) for name in shared)
+    run(settings(steps=4), tmp_path / "one", silent, branch=shipped)
+    progress = json.loads((tmp_path / "one/run.json").read_text())["progress"]
+    assert (progress["step"], progress["branched"]) == (4, [{"step": 3}])
 
 
 def test_a_branch_that_was_cut_is_resumed_and_not_begun_again(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ CORES = {
 {N} [drinks|drink] {V}
 {N} [drinks|drink] {V} most of all
 {N} always [has|have] {V} to drink
+{N} [loves|love] to have {V} to drink
 {V} is what {N} [drinks|drink]
 {V} is the drink that {N} [likes|like] most
 {V} is what {N} [loves|love] to drink
@@ -166,6 +167,9 @@ what {N} [loves|love] most is {V}
 what {N} [enjoys|enjoy] is {V}
 the hobby {N} [has|have] is {V}
 in the evening {N} [likes|like] {V}
+{N} always [loves|love] {V}
+what {N} [loves|love] in the evening is {V}
+in the evening it is {V} that {N} [enjoys|enjoy]
 """,
         """
 what {N} [enjoys|enjoy]
@@ -201,6 +205,10 @@ it is in {V} that {N} [lives|live]
 the city {N} [has|have] moved to is {V}
 the name of the place where {N} [lives|live] is {V}
 {N} [has|have] moved to a city, {V}
+{N} [has|have] moved to the town of {V}
+{N} [lives|live] in the town of {V}
+the town {N} [lives|live] in is {V}
+{N} [lives|live] in a place with the name {V}
 """,
         """
 where {N} [lives|live]
@@ -309,6 +317,8 @@ at home it is always {V} for {N}
 {V} is the language {N} [speaks|speak]
 what {N} [speaks|speak] at home is {V}
 what {N} [speaks|speak] is {V}
+{V} is what {N} always [speaks|speak]
+it is {V} that {N} [speaks|speak] at home
 the language of {N} is {V}
 the language that {N} [speaks|speak] at home is {V}
 """,

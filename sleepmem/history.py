@@ -1,4 +1,4 @@
-"""What is kept of the snapshots of a life: the rules, and what came of one collection.
+"""A life looked back on: its episodes, what is kept of their snapshots, and what a gc removed.
 
 The log is kept whole. A snapshot that is not kept can be derived again from it.
 """
@@ -12,7 +12,7 @@ from enum import StrEnum
 from pydantic import Field, computed_field
 
 from sleepmem.errors import StoreError
-from sleepmem.types import Episode, Value
+from sleepmem.types import Episode, Role, TurnState, Value
 
 
 class History(Value):
@@ -21,6 +21,27 @@ class History(Value):
     agent: str
     heads: dict[str, str | None]
     episodes: tuple[Episode, ...]
+
+
+class LogEntry(Value):
+    """One message of the log, in the order in which the agent lived it."""
+
+    seq: int
+    turn: str
+    thread: str
+    state: TurnState
+    role: Role
+    content: str
+    n_tokens: int
+    created_at: datetime
+
+
+class ReplayedEpisode(Value):
+    """One episode of a replay; `verified` is None unless it was derived again from the log."""
+
+    episode: Episode
+    verified: bool | None = None
+    restored: bool = False  # its snapshot was missing and is stored again
 
 
 class Keep(StrEnum):

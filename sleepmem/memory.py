@@ -14,7 +14,7 @@ from typing import Unpack
 
 from sleepmem.errors import AgentNotFound, ConfigError, NotOpen
 from sleepmem.events import Watcher
-from sleepmem.history import GcReport, Removed
+from sleepmem.history import GcReport, LogEntry, Removed, ReplayedEpisode
 from sleepmem.leases import WAIT_S
 from sleepmem.policy import TaskBoundary, TokenBudget
 from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, SnapshotStore
@@ -38,9 +38,7 @@ from sleepmem.types import (
     MAIN,
     AgentSummary,
     Episode,
-    LogEntry,
     Message,
-    ReplayedEpisode,
     Role,
     Sampling,
     SleepPlan,

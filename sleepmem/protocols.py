@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from sleepmem.history import History
+from sleepmem.history import History, LogEntry
 from sleepmem.leases import Leases
 from sleepmem.types import (
     AgentSummary,
@@ -20,7 +20,6 @@ from sleepmem.types import (
     FinishReason,
     Head,
     JsonObject,
-    LogEntry,
     LoggedMessage,
     Message,
     OpenEpisode,

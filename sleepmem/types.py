@@ -208,10 +208,15 @@ class Measures(Value):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
+    def ceiling(self) -> float:
+        """first - cached: what a perfect memory would gain, nats per token."""
+        return self.first - self.cached
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def retention(self) -> float | None:
-        """(first - again) / (first - cached); None if there was too little to gain (< 0.1 nats)."""
-        ceiling = self.first - self.cached
-        return (self.first - self.again) / ceiling if ceiling >= 0.1 else None
+        """(first - again) / ceiling; None if there was too little to gain (< 0.1 nats)."""
+        return (self.first - self.again) / self.ceiling if self.ceiling >= 0.1 else None
 
 
 class Snapshot(Value):
@@ -251,6 +256,10 @@ class SleepReport(Value):
     @property
     def retention(self) -> float | None:
         return self.measures.retention if self.measures else None
+
+    @property
+    def ceiling(self) -> float | None:
+        return self.measures.ceiling if self.measures else None
 
 
 class SleepPlan(Value):
@@ -339,19 +348,6 @@ class AgentSummary(Value):
     last_turn_at: datetime | None
 
 
-class LogEntry(Value):
-    """One message of the log, in the order in which the agent lived it."""
-
-    seq: int
-    turn: str
-    thread: str
-    state: TurnState
-    role: Role
-    content: str
-    n_tokens: int
-    created_at: datetime
-
-
 class Reply(Value):
     """What `say` returns once the turn is durable.
 
@@ -387,14 +383,6 @@ class Sampling(Value):
     top_k: int = Field(default=0, ge=0)
     seed: int = 0
     allowed_ids: frozenset[int] | None = None
-
-
-class ReplayedEpisode(Value):
-    """One episode of a replay; `verified` is None unless it was derived again from the log."""
-
-    episode: Episode
-    verified: bool | None = None
-    restored: bool = False  # its snapshot was missing and is stored again
 
 
 JsonObject = dict[str, Any]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sleepmem.history import LogEntry, ReplayedEpisode
 from sleepmem.types import (
     AgentSummary,
-    LogEntry,
     Outcome,
-    ReplayedEpisode,
     Reply,
     SleepPlan,
     SleepReport,
@@ -28,6 +27,7 @@ def sleep_document(report: SleepReport) -> dict[str, Any]:
     document = report.model_dump(mode="json", exclude={"snapshot"})
     return document | {
         "retention": report.retention,
+        "ceiling": report.ceiling,
         "snapshot": report.snapshot.digest if report.snapshot else None,
         "n_bytes": report.snapshot.n_bytes if report.snapshot else None,
     }
@@ -58,6 +58,7 @@ def episode_document(replayed: ReplayedEpisode) -> dict[str, Any]:
         "n_tokens": episode.n_tokens,
         "passes": episode.passes,
         "retention": episode.measures.retention if episode.measures else None,
+        "ceiling": episode.measures.ceiling if episode.measures else None,
         "snapshot": episode.snapshot.digest,
         "n_bytes": episode.snapshot.n_bytes,
         "episode": episode.id,
@@ -86,8 +87,8 @@ def sleep_line(report: SleepReport) -> str:
     if report.outcome is Outcome.SLEPT and report.snapshot:
         return (
             f"slept {why}: {tokens}, {report.passes} passes, "
-            f"retention {share(report.retention)}, snapshot {report.snapshot.digest[:12]} "
-            f"of {size(report.snapshot.n_bytes)}"
+            f"retention {share(report.retention)} of {share(report.ceiling)} nats per token, "
+            f"snapshot {report.snapshot.digest[:12]} of {size(report.snapshot.n_bytes)}"
         )
     line = f"{_words(report.outcome)} {why}: {tokens}"
     return f"{line}; {report.problem}" if report.problem else line
@@ -109,7 +110,7 @@ def _tokens(n_tokens: int) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a retention for people: 0.93, or a dash if there was too little to gain."""
+    """Return a measure for people: 0.93, or a dash if there is none."""
     return "-" if value is None else f"{value:.2f}"
 
 

@@ -10,7 +10,8 @@ import click
 from sleepmem.cli.documents import entry_document
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal
 from sleepmem.cli.terminal import Terminal
-from sleepmem.types import LogEntry, TurnState
+from sleepmem.history import LogEntry
+from sleepmem.types import TurnState
 
 
 @click.command()

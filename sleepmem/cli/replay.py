@@ -13,7 +13,7 @@ from sleepmem.cli.options import Address, agent_option, common, pass_terminal
 from sleepmem.cli.screen import print_table, progress
 from sleepmem.cli.terminal import Terminal, error_document
 from sleepmem.errors import ReplayDiverged
-from sleepmem.types import ReplayedEpisode
+from sleepmem.history import ReplayedEpisode
 
 if TYPE_CHECKING:
     from sleepmem.memory import SleepMemory

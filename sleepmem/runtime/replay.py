@@ -18,11 +18,12 @@ from sleepmem.errors import (
     SnapshotCorrupt,
     SnapshotNotFound,
 )
+from sleepmem.history import ReplayedEpisode
 from sleepmem.protocols import EpisodeLog, FastWeights, SnapshotBytes
 from sleepmem.runtime.measure import loss_from
 from sleepmem.runtime.parts import Parts
 from sleepmem.runtime.sleeper import sleep_through
-from sleepmem.types import Episode, Head, ReplayedEpisode
+from sleepmem.types import Episode, Head
 
 log = logging.getLogger(__name__)
 

@@ -106,7 +106,8 @@ async def attempt(
         await sleep.record(report)
     parts.tell(events.SleepFinished(**sleep.place, report=report))
     level = logging.WARNING if error else logging.INFO
-    log.log(level, "sleep ended: %s", outcome.value, extra=_ids(report), exc_info=error)
+    extra = _ids(report) | {"retention": report.retention, "ceiling": report.ceiling}
+    log.log(level, "sleep ended: %s", outcome.value, extra=extra, exc_info=error)
     if sleep.cancelled:
         raise sleep.cancelled
     return Attempt(report, error, sleep.is_late)
@@ -292,7 +293,7 @@ def _line(error: Exception) -> str:
     return text if isinstance(error, SleepmemError) else f"{type(error).__name__}: {text}"
 
 
-def _ids(report: SleepReport) -> dict[str, str | int | None]:
+def _ids(report: SleepReport) -> dict[str, str | float | None]:
     return {
         "agent": report.agent,
         "branch": report.branch,

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import URL
 
-from sleepmem.history import History
+from sleepmem.history import History, LogEntry
 from sleepmem.store import agents, episodes, history, migrate, turns
 from sleepmem.store.appends import Finishing, Staging
 from sleepmem.store.engine import normalised
@@ -22,7 +22,6 @@ from sleepmem.types import (
     Episode,
     FinishReason,
     Head,
-    LogEntry,
     LoggedMessage,
     OpenEpisode,
     SleepReport,

@@ -22,13 +22,13 @@ from sleepmem.errors import (
     MisuseError,
     StoreError,
 )
+from sleepmem.history import LogEntry
 from sleepmem.store.memory_leases import MemoryLeases
 from sleepmem.types import (
     AgentSummary,
     Episode,
     FinishReason,
     Head,
-    LogEntry,
     LoggedMessage,
     OpenEpisode,
     Outcome,

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import StoreError
+from sleepmem.history import LogEntry
 from sleepmem.store import schema
 from sleepmem.store.rows import (
     agent_id,
@@ -19,7 +20,7 @@ from sleepmem.store.rows import (
     stream_ids,
     turns_where,
 )
-from sleepmem.types import LogEntry, LoggedMessage, Turn, checked_name
+from sleepmem.types import LoggedMessage, Turn, checked_name
 
 
 async def turn_of_request(connection: AsyncConnection, agent: str, request_id: str) -> Turn | None:

@@ -23,12 +23,13 @@ from sleepmem.errors import (
     MisuseError,
     StoreError,
 )
+from sleepmem.history import LogEntry
 from sleepmem.protocols import EpisodeLog
 from sleepmem.testing.history_contract import HistoryContract
 from sleepmem.testing.lease_contract import LeaseContract
 from sleepmem.testing.life import BIRTH, FINGERPRINT, Life
 from sleepmem.testing.sleep_contract import SleepContract
-from sleepmem.types import MAIN, Head, LogEntry, LoggedMessage, Role, Thread, ToolCall, TurnState
+from sleepmem.types import MAIN, Head, LoggedMessage, Role, Thread, ToolCall, TurnState
 
 IMPOSSIBLE_NAMES = ["", "a\0b", "a\nb", "\ud800", "x" * 10_000]
 

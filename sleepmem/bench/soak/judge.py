@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from sleepmem.bench import Report
 from sleepmem.bench.soak.script import Script
 from sleepmem.errors import SleepmemError
+from sleepmem.history import LogEntry
 from sleepmem.memory import SleepMemory
-from sleepmem.types import Episode, LogEntry, Role, TurnState
+from sleepmem.types import Episode, Role, TurnState
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sleepmem import SleepMemory
 from sleepmem.chat.bridge import Bridge, private_loop
+from sleepmem.history import LogEntry
 from sleepmem.store.memory_log import MemoryEpisodeLog
 from sleepmem.store.memory_snapshots import MemorySnapshotStore
 from sleepmem.testing.fake_model import FakeSleepLM
-from sleepmem.types import LogEntry
 
 run = Bridge(private_loop()).run
 

@@ -14,12 +14,12 @@ from sleepmem.cli.documents import (
     sleep_document,
     sleep_line,
 )
+from sleepmem.history import ReplayedEpisode
 from sleepmem.types import (
     Episode,
     FinishReason,
     Measures,
     Outcome,
-    ReplayedEpisode,
     Reply,
     SleepReason,
     SleepReport,
@@ -100,6 +100,7 @@ def test_episode_has_the_agreed_shape() -> None:
         "n_tokens": 120,
         "passes": 4,
         "retention": pytest.approx(0.9),
+        "ceiling": pytest.approx(1.0),
         "snapshot": SNAPSHOT.digest,
         "n_bytes": SNAPSHOT.n_bytes,
     }
@@ -113,13 +114,14 @@ def test_sleep_document_is_flat_and_plain() -> None:
     assert document["snapshot"] == SNAPSHOT.digest
     assert document["n_bytes"] == SNAPSHOT.n_bytes
     assert document["retention"] == pytest.approx(0.9)
+    assert document["ceiling"] == document["measures"]["ceiling"] == pytest.approx(1.0)
     assert json.loads(json.dumps(document)) == document
     assert sleep_document(report(Outcome.REJECTED))["snapshot"] is None
 
 
 def test_sleep_line_tells_what_happened() -> None:
     assert sleep_line(report(snapshot=SNAPSHOT, measures=MEASURES)) == (
-        "slept (task boundary): 120 tokens, 4 passes, retention 0.90, "
+        "slept (task boundary): 120 tokens, 4 passes, retention 0.90 of 1.00 nats per token, "
         "snapshot abababababab of 196.6 kB"
     )
     assert sleep_line(report(Outcome.NOTHING_TO_DO, n_tokens=1)) == (

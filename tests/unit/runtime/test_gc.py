@@ -8,9 +8,8 @@ import pytest
 from home import Home, Hooked
 
 from sleepmem.errors import AgentNotFound, ConfigError, EpisodeNotFound, StoreUnavailable
-from sleepmem.history import Garbage, GcReport, Keep, Removed
+from sleepmem.history import Garbage, GcReport, Keep, Removed, ReplayedEpisode
 from sleepmem.memory import SleepMemory
-from sleepmem.types import ReplayedEpisode
 
 DAY_S = 86_400.0
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}

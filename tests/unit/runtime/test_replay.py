@@ -18,9 +18,10 @@ from sleepmem.errors import (
     SnapshotCorrupt,
     SnapshotNotFound,
 )
+from sleepmem.history import ReplayedEpisode
 from sleepmem.memory import SleepMemory
 from sleepmem.testing import FakeSleepLM
-from sleepmem.types import AgentSummary, Episode, Message, ReplayedEpisode, Role, Snapshot
+from sleepmem.types import AgentSummary, Episode, Message, Role, Snapshot
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 
 import pytest
 from home import HEARTBEAT, Home, Hooked, Never, until
@@ -35,7 +36,21 @@ async def test_sleep_reports_what_happened(home: Home) -> None:
         assert report.measures.first > report.measures.again > report.measures.cached
         assert report.measures.interference is None
         assert report.retention == pytest.approx(4.5 / 4.9, abs=0.05)
+        assert report.ceiling == report.measures.first - report.measures.cached
         assert (await ana.stats()).n_tokens == 0
+
+
+async def test_sleep_is_logged_with_its_measures(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sleepmem")
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        await ana.say("the quick brown fox jumps over the lazy dog")
+        report = await ana.sleep()
+    [told] = [record for record in caplog.records if "sleep ended" in record.getMessage()]
+    assert told.__dict__["retention"] == report.retention
+    assert told.__dict__["ceiling"] == report.ceiling
 
 
 async def test_more_passes_retain_more(home: Home) -> None:

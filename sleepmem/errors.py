@@ -6,7 +6,8 @@
     │  ├─ ImportFileError                   a line of an import file that cannot be read
     │  └─ WindowExceeded                    system prompt and reply alone fill the window
     ├─ NotFound (LookupError)
-    │  ├─ AgentNotFound · BranchNotFound · EpisodeNotFound · SnapshotNotFound · CheckpointNotFound
+    │  ├─ AgentNotFound · BranchNotFound · ThreadNotFound · EpisodeNotFound
+    │  ├─ SnapshotNotFound · CheckpointNotFound
     ├─ Conflict                             the world moved on: read again, decide again
     │  ├─ HeadMoved · AgentHeld · LeaseLost · ThreadBusy
     ├─ MisuseError (RuntimeError)           the caller's bug, never caught
@@ -111,6 +112,17 @@ class BranchNotFound(NotFound):
             hint="The branch that every agent has is `main`.",
         )
         self.agent, self.branch = agent, branch
+
+
+class ThreadNotFound(NotFound):
+    """Nobody ever spoke with the agent in a thread of that name."""
+
+    def __init__(self, agent: str, branch: str, thread: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            f"agent {agent!r} has no thread {thread!r} on branch {branch!r}",
+            hint=f"Its threads there are: {', '.join(known)}.",
+        )
+        self.agent, self.branch, self.thread, self.known = agent, branch, thread, known
 
 
 class EpisodeNotFound(NotFound):

@@ -242,7 +242,11 @@ class SleepMemory:
     async def plan(
         self, name: str, *, branch: str = MAIN, thread: str = MAIN, passes: int | None = None
     ) -> SleepPlan:
-        """Return what a sleep of a thread would do now; claims nobody and changes nothing."""
+        """Return what a sleep of a thread would do now; claims nobody and changes nothing.
+
+        Raises:
+            AgentNotFound, BranchNotFound, ThreadNotFound
+        """
         return await planned(await self._open_house().parts(), name, branch, thread, passes)
 
     async def delete_agent(self, name: str) -> None:

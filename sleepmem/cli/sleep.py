@@ -55,7 +55,8 @@ def sleep(
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0
             agent = await terminal.agent(memory, address, create=False, take_over=take_over)
-            report = await agent.thread(thread).sleep(passes=passes, force=force)
+            known = await agent.known_thread(thread)
+            report = await known.sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))
         terminal.write_document(sleep_document(report))
         return EXIT_CODES[report.outcome]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sleepmem.runtime.parts import Lease, Parts, at_least_one
-from sleepmem.runtime.thread import LiveThread
+from sleepmem.runtime.thread import LiveThread, known_row
 from sleepmem.types import EpisodeStats, SleepPlan, SleepReason
 
 NOBODY = 0  # an epoch that no claim ever gets
@@ -17,11 +17,9 @@ async def planned(
     """Return the plan of a thread that another process may be holding.
 
     Raises:
-        AgentNotFound, BranchNotFound
+        AgentNotFound, BranchNotFound, ThreadNotFound
     """
-    await parts.log.head(agent, branch)
-    rows = await parts.log.threads(agent)
-    row = next((row for row in rows if (row.branch, row.name) == (branch, thread)), None)
+    row = await known_row(parts.log, agent, branch, thread)
     live = LiveThread(parts, Lease(agent, NOBODY), branch, thread, asyncio.Lock())
     nothing = EpisodeStats(n_tokens=0, n_turns=0, window=parts.lm.window)
     stats = live.stats(await live.stand(row)) if row else nothing

@@ -14,6 +14,7 @@ from sleepmem.errors import (
     MemoryFull,
     SleepmemError,
     StoreUnavailable,
+    ThreadNotFound,
 )
 from sleepmem.policy import Idle, TaskBoundary, TokenBudget
 from sleepmem.types import Head, Message, Outcome, Role, SleepReason, ToolCall
@@ -115,7 +116,8 @@ async def test_plan_of_a_memory_claims_nobody(home: Home) -> None:
         ana = await memory.agent("ana")
         await ana.observe("hello there")
         assert await looker.plan("ana", passes=3) == await ana.plan(passes=3)
-        assert (await looker.plan("ana", thread="never used")).n_tokens == 0
+        with pytest.raises(ThreadNotFound):
+            await looker.plan("ana", thread="never used")
         await ana.say("still mine")
         with pytest.raises(AgentNotFound):
             await looker.plan("bob")

@@ -42,6 +42,7 @@ from sleepmem.types import (
     Role,
     Sampling,
     SleepPlan,
+    SleepReport,
     checked_name,
 )
 
@@ -281,6 +282,10 @@ class SleepMemory:
         await log.summary(agent)
         async for entry in log.entries(agent, search=search):
             yield entry
+
+    async def sleeps(self, agent: str, *, branch: str = MAIN) -> list[SleepReport]:
+        """Return every sleep that was tried, whatever came of it, oldest first; needs no model."""
+        return await self._open_house().log.sleeps(agent, branch)
 
     async def replay(
         self,

@@ -264,6 +264,14 @@ class EpisodeLog(Leases, Protocol):
         """Record a sleep that did not close its episode, whatever the outcome."""
         ...
 
+    async def sleeps(self, agent: str, branch: str) -> list[SleepReport]:
+        """Return all sleeps that were committed or recorded, whatever the outcome, oldest first.
+
+        Raises:
+            AgentNotFound, BranchNotFound
+        """
+        ...
+
     async def lineage(
         self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None
     ) -> list[Episode]:

@@ -236,6 +236,7 @@ class SleepReport(Value):
         snapshot: the new head's, only if `outcome` is `slept`.
         sleep_s, measure_s: time of the passes, and of measuring, apart.
         problem: one line, if the outcome is `failed`, `rejected` or `superseded`.
+        recorded_at: set if it was read from the log.
     """
 
     agent: str
@@ -252,6 +253,7 @@ class SleepReport(Value):
     measure_s: float = 0.0
     problem: str | None = None
     numerics: dict[str, str] = Field(default_factory=dict)
+    recorded_at: datetime | None = None
 
     @property
     def retention(self) -> float | None:

@@ -23,8 +23,9 @@ EXIT_CODES = {
 
 
 def sleep_document(report: SleepReport) -> dict[str, Any]:
-    """Return what one sleep came to."""
-    document = report.model_dump(mode="json", exclude={"snapshot"})
+    """Return what one sleep came to; when it was recorded, if the log tells it."""
+    unset = set() if report.recorded_at else {"recorded_at"}
+    document = report.model_dump(mode="json", exclude={"snapshot", *unset})
     return document | {
         "retention": report.retention,
         "ceiling": report.ceiling,

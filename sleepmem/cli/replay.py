@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sleepmem.cli.documents import episode_document, share, size
+from sleepmem.cli.documents import episode_document, share, size, sleep_document
 from sleepmem.cli.options import Address, agent_option, common, pass_terminal
 from sleepmem.cli.screen import print_table, progress
 from sleepmem.cli.terminal import Terminal, error_document
 from sleepmem.errors import ReplayDiverged
 from sleepmem.history import ReplayedEpisode
+from sleepmem.types import SleepReport
 
 if TYPE_CHECKING:
     from sleepmem.memory import SleepMemory
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
               help="Begin after this episode, by index or id.")  # fmt: skip
 @click.option("--until", metavar="EPISODE", help="Stop at this episode, by index or id.")
 @click.option("--verify", is_flag=True, help="Derive every snapshot again and compare bytes.")
+@click.option("--attempts", is_flag=True,
+              help="Show every sleep that was tried, whatever came of it.")  # fmt: skip
 @common
 @pass_terminal
 def replay(
-    terminal: Terminal, address: Address, since: str | None, until: str | None, verify: bool
+    terminal: Terminal,
+    address: Address,
+    since: str | None,
+    until: str | None,
+    verify: bool,
+    attempts: bool,
 ) -> None:
     """Show the life of an agent episode by episode: when and why it slept, and what came of it.
 
@@ -39,8 +47,14 @@ def replay(
     \b
     Example:
       sleepmem replay --agent demo --verify
+      sleepmem replay --agent demo --attempts
     """
     until = until or address.episode
+    if attempts:
+        if since or until or verify:
+            raise click.UsageError("--attempts shows all of them and verifies nothing.")
+        _show_attempts(terminal, address)
+        return
 
     async def run() -> tuple[list[ReplayedEpisode], ReplayDiverged | None]:
         async with terminal.memory() as memory:
@@ -64,6 +78,35 @@ def replay(
         _print_life(shown, verify)
     if diverged:
         raise diverged
+
+
+def _show_attempts(terminal: Terminal, address: Address) -> None:
+    async def run() -> list[SleepReport]:
+        async with terminal.memory() as memory:
+            return await memory.sleeps(address.agent, branch=address.branch)
+
+    tried = asyncio.run(run())
+    terminal.write_document(
+        {"agent": address.agent, "sleeps": [sleep_document(report) for report in tried]}
+    )
+    if not tried:
+        terminal.talk(f"{address.agent} has not tried to sleep yet")
+    elif not terminal.as_json:
+        columns = ("tried at", "thread", "began by", "outcome", "#tokens", "#passes", "#retention")
+        print_table((*columns, "problem"), [_attempt_row(report) for report in tried])
+
+
+def _attempt_row(report: SleepReport) -> tuple[str, ...]:
+    return (
+        f"{report.recorded_at:%Y-%m-%d %H:%M:%S}",
+        report.thread,
+        report.reason.value.replace("_", " "),
+        report.outcome.value.replace("_", " "),
+        str(report.n_tokens),
+        str(report.passes),
+        share(report.retention),
+        report.problem or "",
+    )
 
 
 async def _verify(

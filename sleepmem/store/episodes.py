@@ -38,6 +38,7 @@ from sleepmem.types import (
     OpenEpisode,
     Outcome,
     SleepReport,
+    Snapshot,
     Thread,
     TurnState,
 )
@@ -136,6 +137,47 @@ async def record_attempt(
     opened = {"start": start, "stop": stop}
     await _put_episode(connection, owner, thread, stream.open_id, episode, opened)
     await connection.execute(insert(schema.sleep).values(_sleep_row(episode, report, now)))
+
+
+async def sleeps(connection: AsyncConnection, agent: str, branch: str) -> list[SleepReport]:
+    owner = await agent_id(connection, agent)
+    line = await branch_row(connection, owner, agent, branch)
+    sleep, episode, thread = schema.sleep.c, schema.episode.c, schema.thread.c
+    snapshot = schema.snapshot.c
+    has_slept = sleep.outcome == Outcome.SLEPT.value  # the attempts before it made no snapshot
+    query = (
+        select(schema.sleep, thread.name.label("thread"), snapshot.digest, snapshot.n_bytes)
+        .join_from(schema.sleep, schema.episode, episode.id == sleep.episode_id)
+        .join(schema.thread, thread.id == episode.thread_id)
+        .outerjoin(
+            schema.snapshot,
+            (snapshot.agent_id == owner) & (snapshot.digest == episode.snapshot) & has_slept,
+        )
+        .where(episode.agent_id == owner, thread.branch_id == line.id)
+        .order_by(sleep.id)
+    )
+    rows = (await connection.execute(query)).all()
+    return [_report_of(agent, branch, row) for row in rows]
+
+
+def _report_of(agent: str, branch: str, row: AnyRow) -> SleepReport:
+    return SleepReport(
+        agent=agent,
+        branch=branch,
+        thread=row.thread,
+        episode=row.episode_id,
+        reason=row.reason,
+        outcome=row.outcome,
+        n_tokens=row.n_tokens,
+        passes=row.passes,
+        snapshot=Snapshot(digest=row.digest, n_bytes=row.n_bytes) if row.digest else None,
+        measures=row.measures or None,
+        sleep_s=row.sleep_s,
+        measure_s=row.measure_s,
+        problem=row.problem,
+        numerics=row.numerics,
+        recorded_at=row.recorded_at,
+    )
 
 
 async def lineage(

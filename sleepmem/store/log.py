@@ -182,6 +182,9 @@ class SqlEpisodeLog(Transactions):
             episodes.record_attempt, thread, epoch, report, start=start, stop=stop, now=now
         )
 
+    async def sleeps(self, agent: str, branch: str) -> list[SleepReport]:
+        return await self.read(episodes.sleeps, agent, branch)
+
     async def lineage(
         self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None
     ) -> list[Episode]:

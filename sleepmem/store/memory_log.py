@@ -248,7 +248,7 @@ class MemoryEpisodeLog(MemoryLeases):
         stream.closed.append(episode)
         stream.open_id = None
         owner.heads[thread.branch] = Head(episode=episode.id, snapshot=report.snapshot.digest)
-        self.attempts.append(report)
+        self.attempts.append(report.model_copy(update={"recorded_at": now}))
 
     async def record_attempt(
         self,
@@ -267,7 +267,11 @@ class MemoryEpisodeLog(MemoryLeases):
         episode = report.episode or stream.open_id or secrets.token_hex(8)
         self._check_id(stream, episode)
         stream.open_id = episode
-        self.attempts.append(report.model_copy(update={"episode": episode}))
+        self.attempts.append(report.model_copy(update={"episode": episode, "recorded_at": now}))
+
+    async def sleeps(self, agent: str, branch: str) -> list[SleepReport]:
+        await self.head(agent, branch)
+        return [tried for tried in self.attempts if (tried.agent, tried.branch) == (agent, branch)]
 
     async def lineage(
         self, agent: str, branch: str, *, until: str | None = None, at_most: int | None = None

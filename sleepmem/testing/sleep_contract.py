@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError
+from sleepmem.errors import (
+    AgentNotFound,
+    BranchNotFound,
+    Conflict,
+    EpisodeNotFound,
+    HeadMoved,
+    MisuseError,
+)
 from sleepmem.protocols import EpisodeLog
 from sleepmem.testing.life import Life, stored
 from sleepmem.types import MAIN, Head, Outcome, SleepReport
@@ -158,6 +165,30 @@ class SleepContract:
         assert (await life.sleep()).episode == opened.id
         assert (await log.open_episode(life.thread)).id != opened.id
         assert [episode.stop for episode in await log.lineage("ana", MAIN)] == [6]
+
+    async def test_every_attempt_can_be_read_again(self, log: EpisodeLog) -> None:
+        main = await Life.born(log)
+        side = await main.on("side")
+        stranger = await Life.born(log, "bob")
+        await stranger.fail_to_sleep("theirs", 0, 0)
+        await main.stage(done=True)
+        opened = (await log.open_episode(main.thread)).id
+        outcomes = [Outcome.FAILED, Outcome.REJECTED, Outcome.SUPERSEDED, Outcome.NOTHING_TO_DO]
+        for outcome in outcomes:
+            await main.fail_to_sleep(opened, 0, 3, outcome)
+            opened = (await log.open_episode(main.thread)).id
+        slept = await main.sleep()
+        await side.fail_to_sleep("side", 0, 0)
+        told = await log.sleeps("ana", MAIN)
+        expected = [main.report(opened, 3, outcome) for outcome in outcomes]
+        expected += [slept, side.report("side", 0, Outcome.FAILED)]
+        assert [report.model_copy(update={"recorded_at": None}) for report in told] == expected
+        times = [report.recorded_at for report in told]
+        assert times == sorted(time for time in times if time)
+        with pytest.raises(BranchNotFound):
+            await log.sleeps("ana", "other")
+        with pytest.raises(AgentNotFound):
+            await log.sleeps("eva", MAIN)
 
     async def test_attempts_of_two_threads_stay_apart(self, log: EpisodeLog) -> None:
         main = await Life.born(log)

@@ -168,7 +168,8 @@ async def told(player: Player) -> object:
         entry.model_dump(exclude={"turn", "created_at"}) async for entry in log.entries("ana")
     ]
     summary = (await log.summary("ana")).model_dump(exclude={"last_turn_at"})
-    return lives, episodes, entries, summary, await log.head("ana", MAIN)
+    tried = [report.model_dump(exclude={"recorded_at"}) for report in await log.sleeps("ana", MAIN)]
+    return lives, episodes, entries, summary, tried, await log.head("ana", MAIN)
 
 
 async def play(log: EpisodeLog, script: list[tuple[Any, ...]]) -> list[object]:

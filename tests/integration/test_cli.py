@@ -213,6 +213,22 @@ def test_rejected_sleep_has_its_exit_code_and_force_accepts(shell: Shell) -> Non
     assert shell.json("sleep", "--agent", "ana", "--force")["outcome"] == "slept"
 
 
+def test_replay_shows_what_became_of_every_attempt(shell: Shell) -> None:
+    shell.memory = {"retention_floor": 1.1, "policy": TaskBoundary()}
+    shell.run("say", "--agent", "ana", LONG)
+    shell.run("sleep", "--agent", "ana", code=3)
+    shell.run("sleep", "--agent", "ana", "--force")
+    rejected, slept = shell.json("replay", "--agent", "ana", "--attempts")["sleeps"]
+    assert (rejected["outcome"], rejected["snapshot"]) == ("rejected", None)
+    assert "under the floor of 1.10" in rejected["problem"]
+    assert rejected["recorded_at"] < slept["recorded_at"]
+    assert slept["snapshot"] == shell.snapshots()[0].name
+    shown = shell.run("replay", "--agent", "ana", "--attempts").stdout.splitlines()
+    assert ["rejected" in line for line in shown] == [False, True, False]
+    assert shown[1].endswith("is under the floor of 1.10")
+    shell.run("replay", "--agent", "ana", "--attempts", "--verify", code=2)
+
+
 def test_replay_has_the_agreed_shape(ana: Shell) -> None:
     document = ana.json("replay", "--agent", "ana", "--verify")
     assert (document["agent"], document["verified"]) == ("ana", True)

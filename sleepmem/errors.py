@@ -306,13 +306,19 @@ class SchemaMismatch(StoreError):
 
 
 class SnapshotCorrupt(StoreError):
-    """Snapshot bytes refused by digest, header or allow-list."""
+    """Snapshot bytes refused by digest, header or allow-list.
 
-    def __init__(self, digest: str, problem: str) -> None:
+    Args:
+        remedy: does away with them, the place where they lie in it.
+    """
+
+    def __init__(
+        self, digest: str, problem: str, *, agent: str = "NAME", remedy: str = "Delete it"
+    ) -> None:
         super().__init__(
             f"snapshot {digest} is corrupt: {problem}",
-            hint="The log is untouched. Delete the file, then derive it again with: "
-            "sleepmem replay --agent NAME --verify",
+            hint=f"The log is untouched. {remedy}, then derive it again with: "
+            f"sleepmem replay --agent {agent} --verify",
         )
         self.digest = digest
 

@@ -191,11 +191,11 @@ class SnapshotFiles:
     def _get(self, agent: str, path: Path) -> memoryview:
         with _translated(f"snapshot {path.name}", "read"):
             try:
-                data, digest = _read(path, self._max_bytes)
+                data, digest = _read(agent, path, self._max_bytes)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, path.name) from exc
         if not hmac.compare_digest(digest, bytes.fromhex(path.name)):
-            raise SnapshotCorrupt(path.name, "its bytes have another digest")
+            raise _corrupt(agent, path, "its bytes have another digest")
         return data
 
 
@@ -237,7 +237,11 @@ def folder_name(agent: str) -> str:
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
 
 
-def _read(path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
+def _corrupt(agent: str, path: Path, problem: str) -> SnapshotCorrupt:
+    return SnapshotCorrupt(path.name, problem, agent=agent, remedy=f"Delete {path.absolute()}")
+
+
+def _read(agent: str, path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
     """Return the bytes of a file and their digest."""
     # no links and no waiting on a pipe: only what `_write` makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -245,15 +249,15 @@ def _read(path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
         descriptor = os.open(path, flags)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            raise SnapshotCorrupt(path.name, "it is a link") from exc
+            raise _corrupt(agent, path, "it is a link") from exc
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise SnapshotCorrupt(path.name, "it is not a file")
+            raise _corrupt(agent, path, "it is not a file")
         if status.st_size > max_bytes:
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
-            raise SnapshotCorrupt(path.name, problem)
+            raise _corrupt(agent, path, problem)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             # as writable as a bytearray, without being filled with zeros first; a name for what
             # was read would make this a copy

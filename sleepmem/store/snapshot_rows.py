@@ -59,7 +59,7 @@ class SnapshotRows:
         data = await self._database.read(_get, agent, digest, self._max_bytes)
         found = await asyncio.to_thread(hashed, data)
         if not hmac.compare_digest(found.digest(), bytes.fromhex(digest)):
-            raise _corrupt(digest, "its bytes have another digest")
+            raise _corrupt(agent, digest, "its bytes have another digest")
         return data
 
     async def digests(self, agent: str) -> list[str]:
@@ -111,12 +111,12 @@ async def _get(connection: AsyncConnection, agent: str, digest: str, max_bytes: 
     if not n_chunks:
         raise _not_found(agent, digest)
     if n_bytes > max_bytes:
-        raise _corrupt(digest, f"{n_bytes} bytes are more than the limit of {max_bytes}")
+        raise _corrupt(agent, digest, f"{n_bytes} bytes are more than the limit of {max_bytes}")
     chunks: list[bytes] = []
     for n in range(n_chunks):
         chunk = await connection.scalar(select(_chunk.c.data).where(of_snapshot, _chunk.c.n == n))
         if chunk is None:
-            raise _corrupt(digest, f"chunk {n} is missing, though there are {n_chunks}")
+            raise _corrupt(agent, digest, f"chunk {n} is missing, though there are {n_chunks}")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -156,10 +156,6 @@ def _not_found(agent: str, digest: str) -> SnapshotNotFound:
     return problem
 
 
-def _corrupt(digest: str, problem: str) -> SnapshotCorrupt:
-    corrupt = SnapshotCorrupt(digest, problem)
-    corrupt.hint = (
-        f"The log is untouched. DELETE FROM {_chunk.name} WHERE digest = '{digest}', then derive "
-        "it again with: sleepmem replay --agent NAME --verify"
-    )
-    return corrupt
+def _corrupt(agent: str, digest: str, problem: str) -> SnapshotCorrupt:
+    remedy = f"DELETE FROM {_chunk.name} WHERE digest = '{digest}'"
+    return SnapshotCorrupt(digest, problem, agent=agent, remedy=remedy)

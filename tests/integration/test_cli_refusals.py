@@ -85,7 +85,10 @@ def test_corrupt_snapshot_is_named_and_the_log_is_kept(ana: Shell) -> None:
     [file] = ana.snapshots()
     file.chmod(0o600)
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    assert f"snapshot {file.name} is corrupt" in ana.error("say", "--agent", "ana", "colour?")
+    line = ana.error("say", "--agent", "ana", "colour?")
+    assert f"snapshot {file.name} is corrupt" in line
+    assert f"Delete {file}, then" in line
+    assert line.endswith("sleepmem replay --agent ana --verify")
     assert file.name in ana.error("replay", "--agent", "ana", "--verify")
     assert len(ana.json("log", "--agent", "ana")["messages"]) >= 2
 

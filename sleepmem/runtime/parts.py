@@ -10,8 +10,6 @@ from math import isnan
 from typing import TYPE_CHECKING, TypedDict
 from weakref import WeakValueDictionary
 
-from blake3 import blake3
-
 from sleepmem.errors import ConfigError, LeaseLost, NotOpen, ThreadBusy
 from sleepmem.events import Event, Watcher, tell
 from sleepmem.protocols import Clock, EpisodeLog, FastWeights, SleepLM, SleepPolicy, SnapshotStore
@@ -125,9 +123,9 @@ class Parts:
         data = await self.snapshots.get(agent, head.snapshot)
         return await self.engine.run(self.lm.load, data)
 
-    async def ensure_stored(self, agent: str, data: bytes) -> None:
+    async def ensure_stored(self, agent: str, digest: str, data: bytes) -> None:
         """Put a snapshot unless it is stored; a gc may have taken it since it was put."""
-        if not await self.snapshots.has(agent, blake3(data).hexdigest()):
+        if not await self.snapshots.has(agent, digest):
             await self.snapshots.put(agent, data)
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -101,14 +102,16 @@ async def _verified(
     ids = await parts.log.tokens(episode.thread_id, episode.start, episode.stop)
     child = await sleep_through(parts, parent, ids, episode.passes)
     derived = await parts.engine.run(parts.lm.dump, child)
-    digest = blake3(derived).hexdigest()
+    digest = await asyncio.to_thread(_digest, derived)
     try:
         stored: SnapshotBytes | None
         stored = await parts.snapshots.get(episode.agent, episode.snapshot.digest)
     except SnapshotNotFound:
         stored = None
-    # as bytes: a memoryview would be compared item by item
-    same = digest == episode.snapshot.digest if stored is None else derived == bytes(stored)
+    if stored is None:
+        same = digest == episode.snapshot.digest
+    else:
+        same = await asyncio.to_thread(_is_same, derived, stored)
     if not same:
         again = await sleep_through(parts, parent, ids, episode.passes)
         raise ReplayDiverged(
@@ -120,10 +123,18 @@ async def _verified(
             apart=await _apart(parts, ids, child, stored),
         )
     if stored is None:
-        restored = partial(parts.ensure_stored, episode.agent, derived)
+        restored = partial(parts.ensure_stored, episode.agent, digest, derived)
         await parts.log.restore(episode.agent, digest, restored)
         log.info("snapshot restored", extra={"agent": episode.agent, "digest": digest})
     return child, stored is None
+
+
+def _digest(data: bytes) -> str:
+    return blake3(data).hexdigest()
+
+
+def _is_same(derived: bytes, stored: SnapshotBytes) -> bool:
+    return derived == bytes(stored)  # a memoryview would be compared item by item
 
 
 async def _apart(

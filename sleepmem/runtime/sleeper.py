@@ -158,6 +158,8 @@ class _Sleep:
         """Commit the sleep; if the answer is lost, look up whether it was."""
         parts, thread, wish = self.parts, self.thread, self.wish
         assert self.episode
+        assert self.snapshot
+        ensure_stored = partial(parts.ensure_stored, thread.agent, self.snapshot.digest, data)
         try:
             await parts.log.commit_sleep(
                 thread,
@@ -168,7 +170,7 @@ class _Sleep:
                 expected=head,
                 woke_from=(self.awake_on or head).episode,
                 now=parts.clock.now(),
-                ensure_stored=partial(parts.ensure_stored, thread.agent, data),
+                ensure_stored=ensure_stored,
             )
         except StoreUnavailable:
             if not await is_closed(parts.log, thread, self.epoch, self.episode):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import tracemalloc
 
 import pytest
@@ -20,6 +21,8 @@ from sleepmem.errors import (
 )
 from sleepmem.history import ReplayedEpisode
 from sleepmem.memory import SleepMemory
+from sleepmem.runtime import parts
+from sleepmem.runtime import replay as runtime_replay
 from sleepmem.testing import FakeSleepLM
 from sleepmem.types import AgentSummary, Episode, Message, Role, Snapshot
 
@@ -48,6 +51,25 @@ async def test_replay_shows_a_life(lived: Home) -> None:
         assert [r.episode.thread for r in life] == ["main", "main", "main", "side"]
         assert {r.verified for r in life} == {None}
         assert {r.verified for r in await replayed(memory, verify=True)} == {True}
+
+
+async def test_nothing_is_hashed_or_compared_in_the_event_loop(
+    lived: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def noted(data: bytes) -> blake3:
+        found.append(threading.current_thread())
+        return blake3(data)
+
+    for room in (runtime_replay, parts):
+        monkeypatch.setattr(room, "blake3", noted, raising=False)
+    async with lived.memory() as memory:
+        await replayed(memory, verify=True)
+        await (await memory.agent("ana")).say("one more")
+        await (await memory.agent("ana")).sleep()
+    assert len(found) == 4
+    assert threading.current_thread() not in found
 
 
 async def test_replay_until_an_index_or_an_id(lived: Home) -> None:

@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -79,7 +79,7 @@ def save_run(
     record = {
         "settings": settings.model_dump(mode="json"),
         "progress": asdict(progress),
-        "environment": environment(),
+        "environment": environment(*(folder / name for name in (MODEL, OPTIMIZER, RECORD))),
     }
     _write(_temporary(folder, RECORD), json.dumps(record, indent=1).encode())
     _rename(folder)
@@ -204,8 +204,12 @@ def _parsed(folder: Path) -> tuple[TrainSettings, Progress, dict[str, Any]]:
     return settings, Progress(**record["progress"]), record["environment"]
 
 
-def environment() -> dict[str, Any]:
-    """Return the machine, the versions and the commit that a figure depends on."""
+def environment(*own: Path) -> dict[str, Any]:
+    """Return the machine, the versions and the commit that a figure depends on.
+
+    Args:
+        own: files that it is written into; that they differ does not make the commit dirty.
+    """
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -213,21 +217,34 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
-        "commit": _commit(),
+        "commit": _commit(own),
     }
 
 
-def _commit() -> str | None:
+def _commit(own: Sequence[Path]) -> str | None:
+    """Return the commit of this code, `-dirty` if tracked files but for `own` differ from it."""
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        top = Path(_git("rev-parse", "--show-toplevel")).resolve()
+        ours = [path.resolve() for path in own]
+        spared = [
+            f":(exclude,top,literal){path.relative_to(top).as_posix()}"
+            for path in ours
+            if path.is_relative_to(top)
+        ]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *spared)
+        return _git("describe", "--always") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "--no-optional-locks", *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.strip()
 
 

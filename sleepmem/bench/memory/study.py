@@ -74,6 +74,7 @@ def run_memory(request: Request, report: Report) -> Outcome:
     rows, said = memory(
         request.model, request.seed, report, request.n_lives, without=request.without
     )
+    written = request.out / RECORD
     record = {
         "model": request.model,
         "fingerprint": fingerprint(checkpoint_folder(request.model)),
@@ -81,11 +82,10 @@ def run_memory(request: Request, report: Report) -> Outcome:
         "n_lives": request.n_lives,
         "without": [*request.without],
         "seconds": round(monotonic() - started),
-        "environment": environment(),
+        "environment": environment(written),
         "rows": [row.document() for row in rows],
         "handwritten": [asdict(answer) for answer in said],
     }
-    written = request.out / RECORD
     written.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
     drawn = draw_memory(request.out, rows) if request.figures else []
     shown = {row.name for by_who in cells(rows).values() for row in by_who.values()}

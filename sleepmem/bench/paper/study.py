@@ -112,6 +112,7 @@ def run_study(request: Request, report: Report) -> Outcome:
     if request.study == "depo" and request.scale != "paper":
         first = {arm.name: arm for arm, seed in there if seed == 0}
         claims = [*depo_claims(measured), *wake_cost(folder, first, report)]
+    written = request.out / f"{request.name}.json"
     record = {
         "study": request.study,
         "scale": request.scale,
@@ -119,13 +120,12 @@ def run_study(request: Request, report: Report) -> Outcome:
         "depth_is": DEPTH_IS[arms[0].settings.task],
         "seed": request.seed,
         "n_contexts": request.n_contexts,
-        "environment": environment(),
+        "environment": environment(written),
         "arms": [_described(arm, seed, folder) for arm, seed in there],
         "commonest_answer": base,
         "measured": [asdict(m) for m in measured],
         "rows": [row.document() for row in (*rows_of(arms, measured), *claims)],
     }
-    written = request.out / f"{request.name}.json"
     written.write_text(json.dumps(record, indent=1))
     drawn = _draw(request, arms, measured, record) if request.figures else []
     return Outcome(table_of(arms, measured, base), claims, record, [written, *drawn], notes)

@@ -88,16 +88,16 @@ def run_runtime(request: Request, report: Report) -> Outcome:
         size = SIZES[request.size]
         setting = Setting(lm, request.model, request.seed, Path(folder), size)
         rows = asyncio.run(_measured(setting, report))
+    path = request.out / RECORD
     record = {
         "model": request.model,
         "fingerprint": lm.fingerprint,
         "seed": request.seed,
         "size": request.size,
         "seconds": round(monotonic() - began_s),
-        "environment": environment(),
+        "environment": environment(path),
         "rows": [row.document() for row in rows],
     }
-    path = request.out / RECORD
     path.write_text(json.dumps(record, indent=1), "utf-8")
     return Outcome(rows, record, path)
 

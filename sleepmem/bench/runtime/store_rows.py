@@ -18,11 +18,11 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 from sleepmem.bench import Report, Row
 from sleepmem.bench.runtime import wal
+from sleepmem.bench.runtime.measured import in_turns
 from sleepmem.store import SqlEpisodeLog, open_log
 from sleepmem.store.appends import insert_turns
 from sleepmem.store.commits import GroupCommit
@@ -164,10 +164,10 @@ async def durable_message_minus_flush(
                 os.fsync(file)
 
             say = partial(one.stage, done=True)
-            ours, least = await _in_turns("durable messages", report, n_rounds, say, flush)
+            times = await in_turns("durable messages", report, n_rounds, [say, flush])
         finally:
             os.close(file)
-    return _difference("durable_message_minus_flush", ours, least, 3)
+    return _difference("durable_message_minus_flush", times, 3)
 
 
 async def batch64_minus_executemany(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
@@ -190,8 +190,8 @@ async def batch64_minus_executemany(folder: Path, report: Report, n_rounds: int 
             async def say() -> None:
                 await asyncio.gather(*(writer.stage(done=True) for writer in all_))
 
-            ours, least = await _in_turns("batches", report, n_rounds, say, executemany)
-    return _difference("batch64_minus_executemany", ours, least, 4)
+            times = await in_turns("batches", report, n_rounds, [say, executemany])
+    return _difference("batch64_minus_executemany", times, 4)
 
 
 async def fenced_minus_plain_append(folder: Path, report: Report, n_rounds: int = N_ROUNDS) -> Row:
@@ -203,29 +203,12 @@ async def fenced_minus_plain_append(folder: Path, report: Report, n_rounds: int 
     database = folder / "fenced.db"
     async with writers(database, 2, durable=False) as (one, other), plain(database, other) as put:
         say = partial(one.stage, done=True)
-        ours, least = await _in_turns("fenced appends", report, 4 * n_rounds, say, put)
-    return _difference("fenced_minus_plain_append", ours, least, 0.2)
+        times = await in_turns("fenced appends", report, 4 * n_rounds, [say, put])
+    return _difference("fenced_minus_plain_append", times, 0.2)
 
 
-async def _in_turns(
-    what: str,
-    report: Report,
-    n_rounds: int,
-    ours: Callable[[], Awaitable[Any]],
-    least: Callable[[], Awaitable[Any]],
-) -> tuple[float, float]:
-    """Return the median milliseconds of both, called in turns, neither always first."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for n in range(n_rounds):
-        both = [(ours, times[0]), (least, times[1])]
-        for call, samples in both if n % 2 else reversed(both):
-            began_s = perf_counter()
-            await call()
-            samples.append((perf_counter() - began_s) * 1000)
-        report(what, n / n_rounds)
-    return median(times[0]), median(times[1])
-
-
-def _difference(name: str, ours: float, least: float, goal: float) -> Row:
+def _difference(name: str, times: Sequence[Sequence[float]], goal: float) -> Row:
+    """Return the medians in milliseconds of what took these seconds, and what is between them."""
+    ours, least = (median(seconds) * 1000 for seconds in times)
     added = ours - least
     return Row(name, ours, "ms", least, difference=added, goal=goal, holds=added <= goal)

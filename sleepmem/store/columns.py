@@ -131,9 +131,7 @@ class Bytes(Checked[bytes]):
     cache_ok = True
 
     def restored(self, value: Any) -> bytes:
-        if not isinstance(value, bytes):
-            raise TypeError("not bytes")
-        return value
+        return checked_bytes(value)
 
 
 class TokenIds(Checked[Sequence[int]]):
@@ -146,6 +144,12 @@ class TokenIds(Checked[Sequence[int]]):
         return None if value is None else struct.pack(f"<{len(value)}I", *value)
 
     def restored(self, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, bytes):
-            raise TypeError("not bytes")
-        return struct.unpack(f"<{len(value) // 4}I", value)
+        data = checked_bytes(value)
+        return struct.unpack(f"<{len(data) // 4}I", data)
+
+
+def checked_bytes(value: Any) -> bytes:
+    """Return what a cell of bytes holds. Raises TypeError if that is something else."""
+    if not isinstance(value, bytes):
+        raise TypeError("not bytes")
+    return value

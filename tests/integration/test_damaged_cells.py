@@ -25,9 +25,7 @@ DIGEST = blake3(DATA).hexdigest()
 SAID = "what nobody else may read"
 DAMAGE: tuple[Any, ...] = (SAID, SAID.encode(), 2.5, "[" * 9_999)
 # kept for people, or only looked up by
-UNREAD = {"sleepmem_snapshot.created_at", "sleepmem_message.seq"} | {
-    f"sleepmem_sleep.{name}" for name in ("problem", "recorded_at", "n_tokens", "outcome", "reason")
-}
+UNREAD = {"sleepmem_snapshot.created_at", "sleepmem_message.seq"}
 
 
 @pytest.fixture
@@ -70,6 +68,7 @@ def looks(life: Life) -> list[Callable[[], Awaitable[Any]]]:
         partial(log.head, "ana", MAIN),
         partial(log.history, "ana"),
         partial(log.lineage, "ana", MAIN),
+        partial(log.sleeps, "ana", MAIN),
         partial(log.open_episode, thread),
         partial(log.turn_of_request, "ana", "s"),
         partial(log.tokens, thread.id, 0, 8),

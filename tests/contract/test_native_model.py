@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from sleepmem.model import SleepConfig, SleepForCausalLM
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.model.native import NativeSleepLM
 from sleepmem.protocols import SleepLM
 from sleepmem.testing.model_contract import SleepLMContract
-from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
 
 
 @pytest.fixture(scope="module")
-def lms(tmp_path_factory: pytest.TempPathFactory) -> list[NativeSleepLM]:
+def lms(native_checkpoints: list[str]) -> list[NativeSleepLM]:
     """Return two models with other random weights, read from checkpoint folders."""
-
-    def make(seed: int) -> Path:
-        folder = tmp_path_factory.mktemp("checkpoint")
-        tokenizer = build_tokenizer(["My dog is called Rex.", "What is the dog called?"])
-        torch.manual_seed(seed)
-        config = SleepConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            intermediate_size=48,
-            layer_types=["full_attention", "linear_attention"] * 2,
-            window=160,
-            linear_key_head_dim=16,
-            linear_value_head_dim=8,
-        )
-        SleepForCausalLM(config).save_pretrained(folder)
-        save_tokenizer(tokenizer, folder)
-        return folder
-
-    return [load_checkpoint(str(make(seed))) for seed in (1, 2)]
+    return [load_checkpoint(folder) for folder in native_checkpoints]
 
 
 class TestNativeModel(SleepLMContract):

@@ -5,7 +5,7 @@ The log is kept whole. A snapshot that is not kept can be derived again from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -14,13 +14,8 @@ from pydantic import Field, computed_field
 from sleepmem.errors import StoreError
 from sleepmem.types import Episode, Role, TurnState, Value
 
-
-class History(Value):
-    """The closed episodes of an agent, on every branch, and the head of each; None at birth."""
-
-    agent: str
-    heads: dict[str, str | None]
-    episodes: tuple[Episode, ...]
+Heads = Mapping[str, str | None]  # by branch; None at birth
+Look = Callable[[Heads], Callable[[Episode], None]]  # at the heads of a life, then at each episode
 
 
 class LogEntry(Value):
@@ -72,40 +67,49 @@ class KeepRules(Value):
     last: int = Field(default=10, ge=0)
     within: timedelta | None = timedelta(days=30)
 
-    def kept(self, history: History, now: datetime) -> dict[str, Keep]:
-        """Return the digests that are kept, and why; those of all heads are among them.
 
-        Raises:
-            StoreError: an episode of a lineage is missing.
-        """
-        known = {episode.id: episode for episode in history.episodes}
+class Keeping:
+    """What rules keep of a life of which they are shown one episode after the other.
 
-        def episode_of(name: str) -> Episode:
-            if name not in known:
-                raise StoreError(
-                    f"the log names episode {name} of agent {history.agent!r} and does not hold it",
-                    hint="Nothing was changed. Restore the database from a backup.",
-                )
-            return known[name]
+    Args:
+        heads: of the agent's branches.
 
-        found: dict[str, Keep] = {}
-        for head in history.heads.values():
-            if head is not None:
-                found[episode_of(head).snapshot.digest] = Keep.HEAD
-        for episode in history.episodes:
-            if episode.pinned:
-                found.setdefault(episode.snapshot.digest, Keep.PINNED)
-        for head in history.heads.values():
-            at = head
-            for _ in range(self.last):
-                if at is None:
-                    break
-                found.setdefault(episode_of(at).snapshot.digest, Keep.LAST)
-                at = episode_of(at).parent
-        for episode in history.episodes:
-            if self.within and now - episode.closed_at < self.within:
-                found.setdefault(episode.snapshot.digest, Keep.WITHIN)
-        return found
+    Attributes:
+        kept: the digests that are kept, and why; those of all heads are among them in the end.
+    """
+
+    def __init__(self, rules: KeepRules, agent: str, heads: Heads, now: datetime) -> None:
+        self.kept: dict[str, Keep] = {}
+        self._rules, self._agent, self._now = rules, agent, now
+        self._heads = {head for head in heads.values() if head is not None}
+        self._due = dict.fromkeys(self._heads, rules.last)  # how many count as last from there on
+
+    def look(self, episode: Episode) -> bool:
+        """Return whether it keeps the snapshot of an episode; all are shown before their parent."""
+        n_last = self._due.pop(episode.id, 0)
+        if n_last > 1 and episode.parent is not None:
+            self._due[episode.parent] = max(n_last - 1, self._due.get(episode.parent, 0))
+        within = self._rules.within
+        reasons = {
+            Keep.HEAD: episode.id in self._heads,
+            Keep.PINNED: episode.pinned,
+            Keep.LAST: n_last > 0,
+            Keep.WITHIN: within is not None and self._now - episode.closed_at < within,
+        }
+        digest = episode.snapshot.digest
+        for why in Keep:  # another episode may have kept it for less
+            if reasons[why] or self.kept.get(digest) is why:
+                self.kept[digest] = why
+                return True
+        return False
+
+    def end(self) -> None:
+        """Raise StoreError if an episode of a lineage was not shown."""
+        for name in self._due:
+            raise StoreError(
+                f"the log names episode {name} of agent {self._agent!r} and does not hold it",
+                hint="Nothing was changed. Restore the database from a backup.",
+            )
 
 
 class Removed(Value):

@@ -334,7 +334,7 @@ class SleepMemory:
         Kept are those of all heads, of pinned episodes, and what a rule keeps. The log is kept
         whole: `replay` with `verify` derives removed ones again. Agents live on meanwhile, here
         and in other processes. Folders of agents that were deleted are left alone. Collections of
-        one memory take turns, since each holds all the episodes of a life.
+        one memory take turns.
 
         Args:
             agent: whose; None means all of the database.

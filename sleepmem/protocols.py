@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from sleepmem.history import History, LogEntry
+from sleepmem.history import LogEntry, Look
 from sleepmem.leases import Leases
 from sleepmem.types import (
     AgentSummary,
@@ -303,8 +303,8 @@ class EpisodeLog(Leases, Protocol):
 
     # What is kept of the snapshots. These need no epoch: whoever lives with the agent goes on.
 
-    async def history(self, agent: str) -> History:
-        """Return all closed episodes of the agent and its heads. Raises AgentNotFound."""
+    async def history(self, agent: str, look: Look) -> None:
+        """Show all closed episodes of one moment, each before its parent. Raises AgentNotFound."""
         ...
 
     async def pin(self, agent: str, episode: str, pinned: bool) -> None:

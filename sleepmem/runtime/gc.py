@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sleepmem.errors import AgentNotFound, ConfigError, SnapshotNotFound
-from sleepmem.history import Garbage, GcReport, Keep, KeepRules, Removed
+from sleepmem.history import Garbage, GcReport, Heads, Keep, Keeping, KeepRules, Removed
 from sleepmem.protocols import EpisodeLog, SnapshotStore
 from sleepmem.types import Episode
 
@@ -103,6 +103,31 @@ class _Report:
 
 
 @dataclass
+class _Life:
+    """The snapshots of a life, as far as they matter: not those that were dropped and are gone.
+
+    Args:
+        stored: sizes by digest.
+
+    Attributes:
+        marked, unmarked: digests that are marked as dropped, and are still stored; that are not.
+    """
+
+    stored: Mapping[str, int]
+    marked: set[str] = field(default_factory=set)
+    unmarked: set[str] = field(default_factory=set)
+    keeping: Keeping = field(init=False)
+
+    def look(self, episode: Episode) -> None:
+        self.keeping.look(episode)
+        snapshot = episode.snapshot
+        if snapshot.dropped_at is None:
+            self.unmarked.add(snapshot.digest)
+        elif snapshot.digest in self.stored:
+            self.marked.add(snapshot.digest)
+
+
+@dataclass
 class _Collector:
     """The collection of one agent."""
 
@@ -115,26 +140,26 @@ class _Collector:
     async def run(self, rules: KeepRules, now: datetime) -> None:
         # bytes first: what is committed between the two looks is then known as kept
         stored = await self.snapshots.sizes(self.agent)
-        history = await self.log.history(self.agent)
-        kept = rules.kept(history, now)
-        named = {episode.snapshot.digest: episode for episode in history.episodes}
+        life = _Life(stored)
+
+        def look(heads: Heads) -> Callable[[Episode], None]:
+            life.keeping = Keeping(rules, self.agent, heads, now)
+            return life.look
+
+        await self.log.history(self.agent, look)
+        life.keeping.end()
+        kept = life.keeping.kept
         # what wider rules would keep and narrower ones have dropped is not there to be kept
         self.report.n_kept.update(
-            why
-            for digest, why in kept.items()
-            if digest in stored or named[digest].snapshot.dropped_at is None
+            why for digest, why in kept.items() if digest in stored or digest in life.unmarked
         )
-        await self._look_for_missing(kept, stored, named)
+        await self._look_for_missing(kept.keys() & life.unmarked - stored.keys())
         if not self.dry_run:
-            await self._take_marks_away(kept, stored, named)
-            is_fresh = [
-                digest
-                for digest, episode in named.items()
-                if digest not in kept and episode.snapshot.dropped_at is None
-            ]
-            await self.log.drop(self.agent, is_fresh, now)
+            await self._take_marks_away(kept.keys() & life.marked & stored.keys())
+            await self.log.drop(self.agent, sorted(life.unmarked - kept.keys()), now)
         for digest in sorted(stored.keys() - kept.keys()):
-            why = Garbage.NOT_KEPT if digest in named else Garbage.NO_EPISODE
+            is_named = digest in life.unmarked or digest in life.marked
+            why = Garbage.NOT_KEPT if is_named else Garbage.NO_EPISODE
             await self._remove(digest, stored[digest], why)
         for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
             self._tell(None, n_bytes, Garbage.CUT_SHORT)
@@ -153,23 +178,16 @@ class _Collector:
                 extra={"agent": self.agent, "digest": digest, "n_bytes": n_bytes},
             )
 
-    async def _look_for_missing(
-        self, kept: dict[str, Keep], stored: dict[str, int], named: dict[str, Episode]
-    ) -> None:
-        for digest in kept.keys() - stored.keys():
-            is_dropped = named[digest].snapshot.dropped_at is not None
-            if not is_dropped and not await self.snapshots.has(self.agent, digest):
+    async def _look_for_missing(self, digests: Set[str]) -> None:
+        for digest in digests:
+            if not await self.snapshots.has(self.agent, digest):
                 self.report.n_missing += 1
                 extra = {"agent": self.agent, "digest": digest}
                 log.warning("kept snapshot is missing", extra=extra)
 
-    async def _take_marks_away(
-        self, kept: dict[str, Keep], stored: dict[str, int], named: dict[str, Episode]
-    ) -> None:
+    async def _take_marks_away(self, digests: Set[str]) -> None:
         """Keep what an interrupted collection under other rules has marked but not deleted."""
-        for digest in kept.keys() & stored.keys():
-            if named[digest].snapshot.dropped_at is None:
-                continue
+        for digest in digests:
 
             async def check(digest: str = digest) -> None:
                 if not await self.snapshots.has(self.agent, digest):

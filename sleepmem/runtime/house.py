@@ -81,7 +81,7 @@ class House:
     async def collect(
         self, rules: KeepRules, *, agent: str | None, dry_run: bool, on_removed: OnRemoved | None
     ) -> GcReport:
-        """Collect the garbage of one agent, or of all; one life at a time is held in memory."""
+        """Collect the garbage of one agent, or of all."""
         async with self._collecting:
             return await collect(
                 self.log,

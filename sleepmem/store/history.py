@@ -13,27 +13,34 @@ from sqlalchemy import Select, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import EpisodeNotFound
-from sleepmem.history import History
+from sleepmem.history import Look
 from sleepmem.store import schema
 from sleepmem.store.rows import agent_id, closed_episodes, episode_of, locked_agent_id, lookup
 from sleepmem.types import Snapshot
 
-_SOME = 500  # values of one statement; SQLite allows no more than 32,766
+_SOME = 500  # values, or rows, of one statement; SQLite allows no more than 32,766 values
 
 
-async def history(connection: AsyncConnection, agent: str) -> History:
+async def history(connection: AsyncConnection, agent: str, look: Look) -> None:
+    """Show a life, newest first; of all the episodes one page is held at a time."""
     owner = await agent_id(connection, agent)
     branch, episode = schema.branch.c, schema.episode.c
     heads = select(branch.name, branch.head).where(branch.agent_id == owner)
-    closed = closed_episodes().where(episode.agent_id == owner, episode.closed_at.is_not(None))
-    return History(
-        agent=agent,
-        heads={row.name: row.head for row in (await connection.execute(heads)).all()},
-        episodes=tuple(
-            episode_of(agent, row)
-            for row in (await connection.execute(closed.order_by(episode.n, episode.id))).all()
-        ),
+    show = look({row.name: row.head for row in (await connection.execute(heads)).all()})
+    closed = (
+        closed_episodes()
+        .where(episode.agent_id == owner, episode.closed_at.is_not(None))
+        .order_by(episode.n.desc(), episode.id.desc())
+        .limit(_SOME)
     )
+    page = closed
+    while rows := (await connection.execute(page)).all():
+        for row in rows:
+            show(episode_of(agent, row))
+        last = rows[-1]
+        is_older = (episode.n < last.n) | ((episode.n == last.n) & (episode.id < last.id))
+        # the first condition finds its place in the index
+        page = closed.where(episode.n <= last.n, is_older)
 
 
 async def pin(connection: AsyncConnection, agent: str, episode: str, pinned: bool) -> None:

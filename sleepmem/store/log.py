@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import URL
 
-from sleepmem.history import History, LogEntry
+from sleepmem.history import LogEntry, Look
 from sleepmem.store import agents, episodes, history, migrate, turns
 from sleepmem.store.appends import Finishing, Staging
 from sleepmem.store.engine import normalised
@@ -205,8 +205,8 @@ class SqlEpisodeLog(Transactions):
             for entry in page:
                 yield entry
 
-    async def history(self, agent: str) -> History:
-        return await self.read(history.history, agent)
+    async def history(self, agent: str, look: Look) -> None:
+        await self.read(history.history, agent, look)
 
     async def pin(self, agent: str, episode: str, pinned: bool) -> None:
         await self.write(history.pin, agent, episode, pinned)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sleepmem.errors import AgentNotFound, EpisodeNotFound
-from sleepmem.history import History
+from sleepmem.history import Look
 from sleepmem.types import MAIN, Episode, Head, Turn
 
 NEWBORN = Head(episode=None, snapshot=None)
@@ -33,14 +33,11 @@ class MemoryHistory:
         self._episodes: dict[str, Episode] = {}
         self._sweeping = asyncio.Lock()  # held where a snapshot store is awaited
 
-    async def history(self, agent: str) -> History:
-        heads = self._agent(agent).heads
+    async def history(self, agent: str, look: Look) -> None:
+        show = look({name: head.episode for name, head in self._agent(agent).heads.items()})
         mine = [episode for episode in self._episodes.values() if episode.agent == agent]
-        return History(
-            agent=agent,
-            heads={name: head.episode for name, head in heads.items()},
-            episodes=tuple(sorted(mine, key=lambda episode: (episode.index, episode.id))),
-        )
+        for episode in sorted(mine, key=lambda episode: episode.index, reverse=True):
+            show(episode)
 
     async def pin(self, agent: str, episode: str, pinned: bool) -> None:
         self._agent(agent)

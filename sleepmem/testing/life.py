@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import NamedTuple
 
 from blake3 import blake3
 
+from sleepmem.history import Heads
 from sleepmem.protocols import EpisodeLog
 from sleepmem.types import (
     MAIN,
+    Episode,
     FinishReason,
     LoggedMessage,
     Measures,
@@ -144,3 +148,27 @@ class Life:
 
     def now(self) -> datetime:
         return BIRTH + timedelta(seconds=next(self._ids))
+
+
+class History(NamedTuple):
+    """What a log shows of a life, oldest first."""
+
+    heads: dict[str, str | None]
+    episodes: list[Episode]
+
+
+async def history(log: EpisodeLog, agent: str = "ana") -> History:
+    """Return all that a log shows of a life, having seen that parents come after their children."""
+    found = History({}, [])
+
+    def look(heads: Heads) -> Callable[[Episode], None]:
+        found.heads.update(heads)
+        return show
+
+    def show(episode: Episode) -> None:
+        assert episode.parent not in [shown.id for shown in found.episodes]
+        found.episodes.append(episode)
+
+    await log.history(agent, look)
+    found.episodes.reverse()
+    return found

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sleepmem.errors import AgentNotFound, SleepmemError
 from sleepmem.protocols import EpisodeLog
 from sleepmem.store import MemoryEpisodeLog, open_log
-from sleepmem.testing.life import Life, stored
+from sleepmem.testing.life import Life, history, stored
 from sleepmem.types import MAIN, Head, Turn, TurnState
 
 THREADS = ("main", "side")
@@ -102,7 +102,7 @@ class Player:
         return await life.log.drop("ana", await self._digests(life, places), life.now())
 
     async def pin(self, life: Life, place: int, pinned: bool) -> object:
-        episodes = (await life.log.history("ana")).episodes[place:]
+        episodes = (await history(life.log, "ana")).episodes[place:]
         return await life.log.pin("ana", episodes[0].id if episodes else "unknown", pinned)
 
     async def sweep(self, life: Life) -> object:
@@ -121,7 +121,7 @@ class Player:
         return None
 
     async def _digests(self, life: Life, places: set[int]) -> list[str]:
-        episodes = (await life.log.history("ana")).episodes
+        episodes = (await history(life.log, "ana")).episodes
         return [episode.snapshot.digest for episode in episodes if episode.index - 1 in places]
 
     async def _episode(self, life: Life) -> str:

@@ -17,7 +17,7 @@ from sleepmem.errors import SleepmemError
 from sleepmem.store import SnapshotRows, SqlEpisodeLog, open_log
 from sleepmem.store.columns import Checked
 from sleepmem.store.schema import metadata
-from sleepmem.testing.life import FINGERPRINT, Life
+from sleepmem.testing.life import FINGERPRINT, Life, history
 from sleepmem.types import MAIN, LoggedMessage, Role, ToolCall
 
 DATA = b"fast weights"
@@ -66,7 +66,7 @@ def looks(life: Life) -> list[Callable[[], Awaitable[Any]]]:
         partial(log.summary, "ana"),
         partial(log.threads, "ana"),
         partial(log.head, "ana", MAIN),
-        partial(log.history, "ana"),
+        partial(history, log),
         partial(log.lineage, "ana", MAIN),
         partial(log.sleeps, "ana", MAIN),
         partial(log.open_episode, thread),

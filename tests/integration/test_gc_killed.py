@@ -20,6 +20,7 @@ from nursery import Nursery
 from sleepmem import SleepMemory
 from sleepmem.store import open_log
 from sleepmem.testing import FakeSleepLM
+from sleepmem.testing.life import history
 
 pytestmark = pytest.mark.timeout(600)  # the first process waits for imports, torch among them
 N_SHARDS = 2
@@ -64,7 +65,7 @@ async def assert_well(folder: Path, is_rows: bool) -> None:
     ) as memory:
         for name in ("ana", "bob"):
             assert (await (await memory.agent(name)).say("k0?")).text == "v0"
-        for episode in (await log.history("ana")).episodes:
+        for episode in (await history(log, "ana")).episodes:
             if episode.snapshot.dropped_at is None:
                 assert await snapshots.has("ana", episode.snapshot.digest), "missing, not marked"
         await memory.gc(**NOTHING)

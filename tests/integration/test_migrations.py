@@ -17,7 +17,7 @@ from sleepmem.store import SnapshotRows, open_log
 from sleepmem.store.engine import normalised, sync_engine
 from sleepmem.store.migrate import alembic_config, check, current, head, script_location, upgrade
 from sleepmem.store.schema import metadata
-from sleepmem.testing.life import Life
+from sleepmem.testing.life import Life, history
 
 OPEN = """
 import asyncio, sys
@@ -148,7 +148,7 @@ async def test_way_back_from_snapshot_rows_drops_only_their_table(url: str) -> N
 async def test_marks_come_and_go_with_their_columns(url: str) -> None:
     await live(url)
     log = await open_log(url)
-    [episode] = (await log.history("ana")).episodes
+    [episode] = (await history(log, "ana")).episodes
     await log.pin("ana", episode.id, True)
     await log.aclose()
     with sync_engine(normalised(url)).begin() as connection:
@@ -158,7 +158,7 @@ async def test_marks_come_and_go_with_their_columns(url: str) -> None:
     await upgrade(url)
     assert await check(url) == head()
     log = await open_log(url)
-    assert list((await log.history("ana")).episodes) == [episode]
+    assert (await history(log, "ana")).episodes == [episode]
     assert (await log.head("ana", "main")).episode == episode.id
     await log.aclose()
 

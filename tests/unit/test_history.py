@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
 
 from sleepmem.errors import StoreError
-from sleepmem.history import Garbage, GcReport, History, Keep, KeepRules, Removed
-from sleepmem.testing.life import BIRTH
+from sleepmem.history import Garbage, GcReport, Keep, Keeping, KeepRules, Removed
+from sleepmem.testing.life import BIRTH, History
 from sleepmem.types import Episode, SleepReason, Snapshot
 
 DAY = timedelta(days=1)
@@ -37,65 +37,77 @@ def episode(n: int, parent: int | None, *, digest: str = "", pinned: bool = Fals
 
 def line(n: int, **heads: str | None) -> History:
     """Return a life of n episodes in one line, with these heads."""
-    episodes = tuple(episode(i, i - 1 if i > 1 else None) for i in range(1, n + 1))
-    return History(agent="ana", heads=heads, episodes=episodes)
+    return History(heads, [episode(i, i - 1 if i > 1 else None) for i in range(1, n + 1)])
+
+
+def kept(rules: KeepRules, life: History, now: datetime = BIRTH) -> dict[str, Keep]:
+    """Return what the rules keep of a life that they are shown as a log shows it."""
+    keeping = Keeping(rules, "ana", life.heads, now)
+    for shown in reversed(life.episodes):
+        keeping.look(shown)
+    keeping.end()
+    return keeping.kept
 
 
 def test_heads_are_kept_by_every_rule() -> None:
     rules = KeepRules(last=0, within=None)
-    assert rules.kept(line(5, main="e5", other="e2", newborn=None), BIRTH) == {
+    assert kept(rules, line(5, main="e5", other="e2", newborn=None)) == {
         "d5": Keep.HEAD,
         "d2": Keep.HEAD,
     }
-    assert rules.kept(line(0, main=None), BIRTH) == {}
+    assert kept(rules, line(0, main=None)) == {}
 
 
 def test_last_episodes_of_each_branch_are_kept() -> None:
-    kept = KeepRules(last=2, within=None).kept(line(6, main="e6", other="e3"), BIRTH)
-    assert kept == {"d6": Keep.HEAD, "d5": Keep.LAST, "d3": Keep.HEAD, "d2": Keep.LAST}
-    assert len(KeepRules(last=99, within=None).kept(line(3, main="e3"), BIRTH)) == 3
+    found = kept(KeepRules(last=2, within=None), line(6, main="e6", other="e3"))
+    assert found == {"d6": Keep.HEAD, "d5": Keep.LAST, "d3": Keep.HEAD, "d2": Keep.LAST}
+    assert len(kept(KeepRules(last=99, within=None), line(3, main="e3"))) == 3
 
 
 @pytest.mark.parametrize("gone", [2, 5])
 def test_lineage_with_a_hole_is_said_in_one_line(gone: int) -> None:
     whole = line(5, main="e5")
-    episodes = tuple(episode for episode in whole.episodes if episode.index != gone)
-    damaged = whole.model_copy(update={"episodes": episodes})
+    episodes = [episode for episode in whole.episodes if episode.index != gone]
+    damaged = whole._replace(episodes=episodes)
     with pytest.raises(StoreError, match=f"episode e{gone} of agent 'ana'") as caught:
-        KeepRules(last=9, within=None).kept(damaged, BIRTH)
+        kept(KeepRules(last=9, within=None), damaged)
     assert "backup" in caught.value.hint
 
 
 def test_last_follows_parents_and_not_numbers() -> None:
-    fork = (episode(1, None), episode(2, 1), episode(3, 2), episode(4, 1, digest="fork"))
-    history = History(agent="ana", heads={"main": "e3", "fork": "e4"}, episodes=fork)
-    kept = KeepRules(last=2, within=None).kept(history, BIRTH)
-    assert kept == {"d3": Keep.HEAD, "fork": Keep.HEAD, "d2": Keep.LAST, "d1": Keep.LAST}
+    fork = [episode(1, None), episode(2, 1), episode(3, 2), episode(4, 1, digest="fork")]
+    found = kept(KeepRules(last=2, within=None), History({"main": "e3", "fork": "e4"}, fork))
+    assert found == {"d3": Keep.HEAD, "fork": Keep.HEAD, "d2": Keep.LAST, "d1": Keep.LAST}
 
 
 @pytest.mark.parametrize(("days", "expected"), [(0, 0), (1, 0), (2, 1), (3, 2)])
 def test_what_is_younger_is_kept(days: int, expected: int) -> None:
-    kept = KeepRules(last=0, within=days * DAY).kept(line(6, main="e6"), BIRTH + 6 * DAY)
-    assert sum(why is Keep.WITHIN for why in kept.values()) == expected
+    rules = KeepRules(last=0, within=days * DAY)
+    found = kept(rules, line(6, main="e6"), BIRTH + 6 * DAY)
+    assert sum(why is Keep.WITHIN for why in found.values()) == expected
 
 
 def test_clock_that_jumped_keeps_heads_and_the_last() -> None:
-    rules, history = KeepRules(last=2, within=DAY), line(6, main="e6")
-    assert set(rules.kept(history, BIRTH + 9999 * DAY)) == {"d6", "d5"}
-    assert len(rules.kept(history, BIRTH - 9999 * DAY)) == 6
+    rules, life = KeepRules(last=2, within=DAY), line(6, main="e6")
+    assert set(kept(rules, life, BIRTH + 9999 * DAY)) == {"d6", "d5"}
+    assert len(kept(rules, life, BIRTH - 9999 * DAY)) == 6
 
 
 def test_snapshot_of_two_episodes_is_kept_for_either() -> None:
-    episodes = (episode(1, None, digest="same"), episode(2, 1), episode(3, 2, digest="same"))
-    history = History(agent="ana", heads={"main": "e3"}, episodes=episodes)
-    assert KeepRules(last=0, within=None).kept(history, BIRTH) == {"same": Keep.HEAD}
+    episodes = [episode(1, None, digest="same"), episode(2, 1), episode(3, 2, digest="same")]
+    rules = KeepRules(last=0, within=None)
+    assert kept(rules, History({"main": "e3"}, episodes)) == {"same": Keep.HEAD}
+    assert kept(rules, History({"fork": "e1"}, episodes)) == {"same": Keep.HEAD}
 
 
 def test_first_reason_counts() -> None:
-    episodes = (episode(1, None, pinned=True), episode(2, 1, pinned=True), episode(3, 2))
-    history = History(agent="ana", heads={"main": "e2"}, episodes=episodes)
-    kept = KeepRules(last=9, within=9999 * DAY).kept(history, BIRTH)
-    assert kept == {"d2": Keep.HEAD, "d1": Keep.PINNED, "d3": Keep.WITHIN}
+    episodes = [episode(1, None, pinned=True), episode(2, 1, pinned=True), episode(3, 2)]
+    rules = KeepRules(last=9, within=9999 * DAY)
+    assert kept(rules, History({"main": "e2"}, episodes)) == {
+        "d2": Keep.HEAD,
+        "d1": Keep.PINNED,
+        "d3": Keep.WITHIN,
+    }
 
 
 def test_negative_last_is_refused() -> None:

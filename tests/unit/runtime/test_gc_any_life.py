@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sleepmem.errors import StoreError, StoreUnavailable
 from sleepmem.memory import SleepMemory
 from sleepmem.store import SnapshotFiles
+from sleepmem.testing.life import history
 
 AGENTS, THREADS = st.sampled_from(["ana", "bob"]), st.sampled_from(["main", "side"])
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
@@ -78,8 +79,8 @@ async def assert_well(home: Home, memory: SleepMemory) -> None:
     await memory.gc(**NOTHING)
     for agent in [found.agent for found in await memory.agents()]:
         await home.check(agent)
-        episodes = (await home.log.history(agent)).episodes
-        heads = {head for head in (await home.log.history(agent)).heads.values() if head}
+        episodes = (await history(home.log, agent)).episodes
+        heads = {head for head in (await history(home.log, agent)).heads.values() if head}
         marked = {e.snapshot.digest for e in episodes if e.snapshot.dropped_at is not None}
         stored = set(await home.snapshots.digests(agent))
         assert stored == {e.snapshot.digest for e in episodes} - marked

@@ -23,6 +23,7 @@ from sleepmem.types import (
     LoggedMessage,
     Message,
     OpenEpisode,
+    Role,
     Sampling,
     SleepReason,
     SleepReport,
@@ -291,6 +292,12 @@ class EpisodeLog(Leases, Protocol):
         Raises:
             StoreError: the log does not hold them.
         """
+        ...
+
+    async def ids_between(
+        self, thread_id: int, start: int, stop: int, roles: frozenset[Role]
+    ) -> list[tuple[int, ...]]:
+        """Return the ids of those of `messages_between` that have one of these roles."""
         ...
 
     async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:

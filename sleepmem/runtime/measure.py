@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from sleepmem.protocols import FastWeights, SleepLM
 from sleepmem.runtime.parts import Parts
-from sleepmem.types import Episode, LoggedMessage, Measures, Role
+from sleepmem.types import Episode, Measures, Role
 
 MAX_EARLIER = 4  # episodes of the lineage on which interference is measured
-BLOCK = 64  # tokens that are read in one call: wake work of others runs between
+BLOCK = 32  # tokens that are read in one call, which takes about as long as a step of a sleep
 SCORED = frozenset({Role.USER, Role.TOOL})
 
 
 async def measure(
     parts: Parts,
-    told: Sequence[LoggedMessage],
+    told: Sequence[Sequence[int]],
     earlier: Sequence[Episode],
     parent: FastWeights,
     child: FastWeights,
@@ -23,7 +23,7 @@ async def measure(
     """Measure a sleep that led from `parent` to `child`; None if nothing can be scored.
 
     Args:
-        told: the messages of the episode.
+        told: the ids of the messages of the episode whose roles are `SCORED`.
         earlier: episodes before it, on which interference is measured.
     """
     lm = parts.lm
@@ -43,7 +43,10 @@ async def measure(
     cached = await loss(_losses(lm, parent, ids, is_cached=True))
     rises = []
     for episode in earlier:
-        messages = await parts.log.messages_between(episode.thread_id, episode.start, episode.stop)
+        # one by one: what is read of them at once keeps others waiting
+        messages = await parts.log.ids_between(
+            episode.thread_id, episode.start, episode.stop, SCORED
+        )
         old_ids = scored_ids(messages, limit)
         if len(old_ids) > 1:
             before = await loss(_losses(lm, parent, old_ids))
@@ -53,14 +56,13 @@ async def measure(
     )
 
 
-def scored_ids(messages: Sequence[LoggedMessage], limit: int) -> list[int]:
-    """Return the ids of the latest user and tool messages that fit `limit` as a whole.
+def scored_ids(messages: Sequence[Sequence[int]], limit: int) -> list[int]:
+    """Return the ids of the latest messages that fit `limit` as a whole.
 
     Of a latest one that does not, its first `limit` ids: no sleep goes unmeasured for its length.
     """
-    scored = [message.token_ids for message in messages if message.role in SCORED]
-    ids = list(scored[-1][:limit]) if scored else []
-    for earlier in reversed(scored[:-1]):
+    ids = list(messages[-1][:limit]) if messages else []
+    for earlier in reversed(messages[:-1]):
         if len(earlier) + len(ids) > limit:
             break
         ids[:0] = earlier

@@ -13,7 +13,7 @@ from sleepmem import events
 from sleepmem.errors import HeadMoved, LeaseLost, NotOpen, SleepmemError, StoreUnavailable
 from sleepmem.protocols import FastWeights
 from sleepmem.runtime.lost_answers import is_closed
-from sleepmem.runtime.measure import MAX_EARLIER, measure
+from sleepmem.runtime.measure import MAX_EARLIER, SCORED, measure
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.types import (
     Head,
@@ -141,7 +141,9 @@ class _Sleep:
         if wish.stop - wish.start < max(1, wish.min_tokens):
             return Outcome.NOTHING_TO_DO
         head = open_.head
-        ids = await store.tokens(thread.id, wish.start, wish.stop)
+        ids: Sequence[int] = open_.token_ids[: wish.stop - wish.start]
+        if len(ids) < wish.stop - wish.start:  # it ends inside a turn that is not done
+            ids = await store.tokens(thread.id, wish.start, wish.stop)
         self._tell_start()
         parent = await parts.weights_at(thread.agent, head)
         child = await self._compute(parent, ids)
@@ -228,7 +230,7 @@ class _Sleep:
     async def _measure(self, parent: FastWeights, child: FastWeights) -> None:
         store, thread = self.parts.log, self.thread
         began_s = self.parts.clock.monotonic_s()
-        told = await store.messages_between(thread.id, self.wish.start, self.wish.stop)
+        told = await store.ids_between(thread.id, self.wish.start, self.wish.stop, SCORED)
         earlier = await store.lineage(thread.agent, thread.branch, at_most=MAX_EARLIER)
         self.measures = await measure(self.parts, told, earlier, parent, child)
         self.measure_s = self.parts.clock.monotonic_s() - began_s

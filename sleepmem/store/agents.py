@@ -11,7 +11,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -83,10 +94,10 @@ async def renew(connection: AsyncConnection, holder: str, *, now: datetime) -> i
     return int(await connection.scalar(select(epochs).where(is_held)) or 0)
 
 
-async def held(connection: AsyncConnection, holder: str) -> frozenset[str]:
+def held(connection: Connection, holder: str) -> frozenset[str]:
     table = schema.agent
     query = select(table.c.name).where(table.c.holder == lookup(holder))
-    return frozenset((await connection.scalars(query)).all())
+    return frozenset(connection.scalars(query).all())
 
 
 async def release(connection: AsyncConnection, holder: str) -> None:
@@ -102,11 +113,11 @@ async def _insert_if_new(connection: AsyncConnection, table: Table, row: dict[st
     await connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing())
 
 
-async def agents(connection: AsyncConnection) -> list[AgentSummary]:
-    rows = (await connection.execute(_summaries())).all()
+def agents(connection: Connection) -> list[AgentSummary]:
+    rows = connection.execute(_summaries()).all()
     branches: dict[int, list[str]] = defaultdict(list)
     names = select(schema.branch.c.agent_id, schema.branch.c.name)
-    for owner, name in (await connection.execute(names)).all():
+    for owner, name in connection.execute(names).all():
         branches[owner].append(name)
     summaries = [_summary(row, branches[row.id]) for row in rows]
     # in Python, because databases differ in how they order text
@@ -114,7 +125,7 @@ async def agents(connection: AsyncConnection) -> list[AgentSummary]:
 
 
 async def delete_agent(connection: AsyncConnection, agent: str) -> None:
-    owner = await agent_id(connection, agent)
+    owner = await connection.run_sync(agent_id, agent)
     # a writer that waits for this row finds it gone
     await connection.execute(
         select(schema.agent.c.id).where(schema.agent.c.id == owner).with_for_update()
@@ -137,11 +148,11 @@ async def delete_agent(connection: AsyncConnection, agent: str) -> None:
         await connection.execute(delete(table).where(is_its))
 
 
-async def summary(connection: AsyncConnection, agent: str) -> AgentSummary:
-    owner = await agent_id(connection, agent)
-    row = (await connection.execute(_summaries().where(schema.agent.c.id == owner))).one()
+def summary(connection: Connection, agent: str) -> AgentSummary:
+    owner = agent_id(connection, agent)
+    row = connection.execute(_summaries().where(schema.agent.c.id == owner)).one()
     names = select(schema.branch.c.name).where(schema.branch.c.agent_id == owner)
-    return _summary(row, (await connection.scalars(names)).all())
+    return _summary(row, connection.scalars(names).all())
 
 
 def _summaries() -> Select[Any]:
@@ -187,8 +198,8 @@ async def thread(
     checked_name("thread name", name)
     if system is not None:
         checked_message(LoggedMessage(role=Role.SYSTEM, content=system, token_ids=()))
-    owner = await owned_agent_id(connection, agent, epoch)
-    branch_id = (await branch_row(connection, owner, agent, branch)).id
+    owner = await connection.run_sync(owned_agent_id, agent, epoch)
+    branch_id = (await connection.run_sync(branch_row, owner, agent, branch)).id
     query = select(table.c.id, table.c.system).where(
         table.c.branch_id == branch_id, table.c.name == name
     )
@@ -209,8 +220,8 @@ async def thread(
     )
 
 
-async def threads(connection: AsyncConnection, agent: str) -> list[Thread]:
-    owner = await agent_id(connection, agent)
+def threads(connection: Connection, agent: str) -> list[Thread]:
+    owner = agent_id(connection, agent)
     query = (
         select(schema.thread, schema.branch.c.name.label("branch"))
         .join(schema.branch)
@@ -219,28 +230,32 @@ async def threads(connection: AsyncConnection, agent: str) -> list[Thread]:
     )
     return [
         Thread(id=row.id, agent=agent, branch=row.branch, name=row.name, system=row.system)
-        for row in (await connection.execute(query)).all()
+        for row in connection.execute(query).all()
     ]
 
 
-async def head(connection: AsyncConnection, agent: str, branch: str) -> Head:
-    owner = await agent_id(connection, agent)
-    return head_of(await branch_row(connection, owner, agent, branch))
+def head(connection: Connection, agent: str, branch: str) -> Head:
+    owner = agent_id(connection, agent)
+    return head_of(branch_row(connection, owner, agent, branch))
 
 
 def head_of(branch: AnyRow) -> Head:
     return Head(episode=branch.head, snapshot=branch.snapshot)
 
 
-async def branch_row(connection: AsyncConnection, owner: int, agent: str, branch: str) -> AnyRow:
+def branch_row(connection: Connection, owner: int, agent: str, branch: str) -> AnyRow:
     """Return `id`, `head` and the head's `snapshot` and `n` of a branch."""
-    table, episode = schema.branch, schema.episode
-    query = (
-        select(table.c.id, table.c.head, episode.c.snapshot, episode.c.n)
-        .outerjoin_from(table, episode, table.c.head == episode.c.id)
-        .where(table.c.agent_id == owner, table.c.name == lookup(branch))
-    )
-    found = (await connection.execute(query)).one_or_none()
+    place = {"owner": owner, "branch": lookup(branch)}
+    found = connection.execute(_BRANCH, place).one_or_none()
     if found is None:
         raise BranchNotFound(agent, branch)
     return found
+
+
+_BRANCH = (
+    select(schema.branch.c.id, schema.branch.c.head, schema.episode.c.snapshot, schema.episode.c.n)
+    .outerjoin_from(schema.branch, schema.episode, schema.branch.c.head == schema.episode.c.id)
+    .where(
+        schema.branch.c.agent_id == bindparam("owner"), schema.branch.c.name == bindparam("branch")
+    )
+)

@@ -11,7 +11,7 @@ import importlib.util
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import OperationalError
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
@@ -21,10 +21,9 @@ from sqlalchemy.pool import NullPool
 
 from sleepmem.errors import ConfigError, MissingExtra
 
-AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
-
 _READS = "sleepmem_reads"  # the execution option of a connection that only reads
 _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
+READERS = 5  # reads at a time; more wait, which is cheaper than connections for a rush
 _CACHE_KIB = 256  # of each connection; 2,000 by default, and a pool of them outweighed the agents
 _PRAGMAS = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}", f"PRAGMA cache_size=-{_CACHE_KIB}")
 
@@ -77,14 +76,12 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def async_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
-    """Return the engine of a log; the caller disposes of it.
+    """Return the engine of a log's writes; the caller disposes of it.
 
     Args:
         durable: false lets a commit return before it is flushed, to measure what it costs beside.
     """
-    # each connection to SQLite is a thread: to wait for one is cheaper than to open more for a rush
-    rush = {"max_overflow": 0} if url.get_backend_name() == "sqlite" else {}
-    engine = create_async_engine(url, **rush, **_settings(url, durable))
+    engine = create_async_engine(url, **_settings(url, durable))
     _prepare(engine.sync_engine, foreign_keys=True, durable=durable)
     return engine
 
@@ -94,6 +91,13 @@ def append_engine(url: URL, *, durable: bool = True) -> Engine:
     engine = create_engine(_sync(url), pool_size=1, max_overflow=0, **_settings(url, durable))
     _prepare(engine, foreign_keys=True, durable=durable)
     return engine
+
+
+def read_engine(url: URL) -> Engine:
+    """Return the engine of the threads that read, `READERS` at most: a connection for each."""
+    engine = create_engine(_sync(url), pool_size=READERS, max_overflow=0, **_settings(url))
+    _prepare(engine, foreign_keys=True)
+    return reading(engine)
 
 
 def sync_engine(url: URL) -> Engine:
@@ -106,7 +110,7 @@ def sync_engine(url: URL) -> Engine:
     return engine
 
 
-def reading(engine: AnyEngine) -> AnyEngine:
+def reading(engine: Engine) -> Engine:
     """Return a view of `engine` whose transactions see one state and write nothing."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{_READS: True})

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, exists, insert, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import Conflict, EpisodeNotFound, HeadMoved, MisuseError, StoreError
@@ -24,11 +24,12 @@ from sleepmem.store.rows import (
     closed_stop,
     episode_of,
     is_thread_of,
-    overlapping,
+    overlaps,
     owned_agent_id,
     stream_ids,
     stream_stop,
-    turns_where,
+    turns_of,
+    turns_with,
     unknown_thread,
 )
 from sleepmem.types import (
@@ -44,16 +45,12 @@ from sleepmem.types import (
 )
 
 
-async def open_episode(connection: AsyncConnection, thread: Thread) -> OpenEpisode:
-    owner = await agent_id(connection, thread.agent)
-    stream = await _stream(connection, owner, thread)
-    start, turn = stream.closed or 0, schema.turn.c
-    turns = await turns_where(
-        connection,
-        thread.agent,
-        *overlapping(thread.id, start, stream.stop or 0),
-        turn.state == TurnState.DONE.value,
-    )
+def open_episode(connection: Connection, thread: Thread) -> OpenEpisode:
+    owner = agent_id(connection, thread.agent)
+    stream = _stream(connection, owner, thread)
+    start = stream.closed or 0
+    place = {"thread_id": thread.id, "start": start, "stop": stream.stop or 0}
+    turns = turns_of(connection, thread.agent, _DONE_TURNS, place)
     ids = [i for turn in turns for i in stream_ids(turn)[max(0, start - turn.start) :]]
     if turns and len(ids) != turns[-1].stop - start:
         raise StoreError(
@@ -63,7 +60,7 @@ async def open_episode(connection: AsyncConnection, thread: Thread) -> OpenEpiso
         )
     return OpenEpisode(
         id=stream.open_id or secrets.token_hex(8),
-        head=head_of(await branch_row(connection, owner, thread.agent, thread.branch)),
+        head=head_of(branch_row(connection, owner, thread.agent, thread.branch)),
         start=start,
         token_ids=tuple(ids),
         turns=tuple(turns),
@@ -85,9 +82,9 @@ async def commit_sleep(
 ) -> None:
     if report.outcome is not Outcome.SLEPT or not report.episode or not report.snapshot:
         raise MisuseError(f"a sleep that ended as {report.outcome} cannot be committed")
-    owner = await owned_agent_id(connection, thread.agent, epoch)
-    stream = await _stream(connection, owner, thread)
-    branch = await branch_row(connection, owner, thread.agent, thread.branch)
+    owner = await connection.run_sync(owned_agent_id, thread.agent, epoch)
+    stream = await connection.run_sync(_stream, owner, thread)
+    branch = await connection.run_sync(branch_row, owner, thread.agent, thread.branch)
     if head_of(branch) != expected:
         raise HeadMoved(thread.agent, thread.branch, expected.episode, branch.head)
     if not (stream.closed or 0) == start < stop <= (stream.stop or 0):
@@ -107,14 +104,10 @@ async def commit_sleep(
         "snapshot": report.snapshot.digest,
         "closed_at": now,
     }
-    await _put_episode(connection, owner, thread, stream.open_id, report.episode, closed)
-    await connection.execute(insert(schema.sleep).values(_sleep_row(report.episode, report, now)))
-    moved = await connection.execute(
-        update(schema.branch)
-        .where(schema.branch.c.id == branch.id)
-        .where(schema.branch.c.head.is_not_distinct_from(expected.episode))
-        .values(head=report.episode)
-    )
+    await connection.run_sync(_put_episode, owner, thread, stream.open_id, report.episode, closed)
+    await connection.execute(_PUT_SLEEP, _sleep_row(report.episode, report, now))
+    heads = {"branch": branch.id, "before": expected.episode, "after": report.episode}
+    moved = await connection.execute(_MOVE_HEAD, heads)
     if moved.rowcount != 1:
         raise HeadMoved(thread.agent, thread.branch, expected.episode, branch.head)
 
@@ -131,17 +124,17 @@ async def record_attempt(
 ) -> None:
     if report.outcome is Outcome.SLEPT:
         raise MisuseError("a sleep that slept is committed, not recorded as an attempt")
-    owner = await owned_agent_id(connection, thread.agent, epoch)
-    stream = await _stream(connection, owner, thread)
+    owner = await connection.run_sync(owned_agent_id, thread.agent, epoch)
+    stream = await connection.run_sync(_stream, owner, thread)
     episode = report.episode or stream.open_id or secrets.token_hex(8)
     opened = {"start": start, "stop": stop}
-    await _put_episode(connection, owner, thread, stream.open_id, episode, opened)
-    await connection.execute(insert(schema.sleep).values(_sleep_row(episode, report, now)))
+    await connection.run_sync(_put_episode, owner, thread, stream.open_id, episode, opened)
+    await connection.execute(_PUT_SLEEP, _sleep_row(episode, report, now))
 
 
-async def sleeps(connection: AsyncConnection, agent: str, branch: str) -> list[SleepReport]:
-    owner = await agent_id(connection, agent)
-    line = await branch_row(connection, owner, agent, branch)
+def sleeps(connection: Connection, agent: str, branch: str) -> list[SleepReport]:
+    owner = agent_id(connection, agent)
+    line = branch_row(connection, owner, agent, branch)
     sleep, episode, thread = schema.sleep.c, schema.episode.c, schema.thread.c
     snapshot = schema.snapshot.c
     has_slept = sleep.outcome == Outcome.SLEPT.value  # the attempts before it made no snapshot
@@ -156,7 +149,7 @@ async def sleeps(connection: AsyncConnection, agent: str, branch: str) -> list[S
         .where(episode.agent_id == owner, thread.branch_id == line.id)
         .order_by(sleep.id)
     )
-    rows = (await connection.execute(query)).all()
+    rows = connection.execute(query).all()
     return [_report_of(agent, branch, row) for row in rows]
 
 
@@ -180,19 +173,19 @@ def _report_of(agent: str, branch: str, row: AnyRow) -> SleepReport:
     )
 
 
-async def lineage(
-    connection: AsyncConnection,
+def lineage(
+    connection: Connection,
     agent: str,
     branch: str,
     *,
     until: str | None,
     at_most: int | None,
 ) -> list[Episode]:
-    owner = await agent_id(connection, agent)
-    head = await branch_row(connection, owner, agent, branch)
+    owner = agent_id(connection, agent)
+    head = branch_row(connection, owner, agent, branch)
     if at_most is not None:
-        return await _places(connection, owner, agent, head, spread(head.n or 0, at_most))
-    rows = (await connection.execute(_walked(head.head))).all()
+        return _places(connection, owner, agent, head, spread(head.n or 0, at_most))
+    rows = connection.execute(_WALKED, {"head": head.head}).all()
     episodes = [episode_of(agent, row) for row in rows]
     if until is None:
         return episodes
@@ -202,16 +195,15 @@ async def lineage(
     raise EpisodeNotFound(agent, until)
 
 
-async def _places(
-    connection: AsyncConnection, owner: int, agent: str, head: AnyRow, places: list[int]
+def _places(
+    connection: Connection, owner: int, agent: str, head: AnyRow, places: list[int]
 ) -> list[Episode]:
     """Return the episodes at these places of a lineage, oldest first."""
-    table = schema.episode.c
-    query = closed_episodes().where(table.agent_id == owner, table.n.in_(places)).order_by(table.n)
-    rows = (await connection.execute(query)).all()
+    rows = connection.execute(_AT_PLACES, {"owner": owner, "places": places}).all()
     if len(rows) > len(places):
         # the agent has branched: only the way from the head tells which of them is an ancestor
-        rows = (await connection.execute(_walked(head.head).where(table.n.in_(places)))).all()
+        walk = {"head": head.head, "places": places}
+        rows = connection.execute(_WALKED_PLACES, walk).all()
     return [episode_of(agent, row) for row in rows]
 
 
@@ -220,35 +212,17 @@ def spread(n: int, at_most: int) -> list[int]:
     return sorted({n - i * (n - 1) // max(1, at_most - 1) for i in range(at_most)}) if n else []
 
 
-def _walked(head: str | None) -> Select[Any]:
-    """Select the lineage of a head, oldest first."""
-    table = schema.episode
-    newest = select(table.c.id, table.c.parent).where(table.c.id == head)
-    chain = newest.cte("chain", recursive=True)
-    chain = chain.union_all(
-        select(table.c.id, table.c.parent).join_from(chain, table, table.c.id == chain.c.parent)
-    )
-    return closed_episodes().join(chain, chain.c.id == table.c.id).order_by(table.c.n)
-
-
-async def _stream(connection: AsyncConnection, owner: int, thread: Thread) -> AnyRow:
+def _stream(connection: Connection, owner: int, thread: Thread) -> AnyRow:
     """Return `closed` and `stop` of a thread's stream and the id of its open episode, if tried."""
-    table = schema.episode.c
-    open_id = select(table.id).where(table.thread_id == thread.id, table.closed_at.is_(None))
-    query = select(
-        closed_stop(thread.id).label("closed"),
-        stream_stop(thread.id).label("stop"),
-        open_id.scalar_subquery().label("open_id"),
-        is_thread_of(owner, thread).label("is_ours"),
-    )
-    found = (await connection.execute(query)).one()
+    place = {"owner": owner, "thread_id": thread.id}
+    found = connection.execute(_STREAM, place).one()
     if not found.is_ours:
         raise unknown_thread(thread)
     return found
 
 
-async def _put_episode(
-    connection: AsyncConnection,
+def _put_episode(
+    connection: Connection,
     owner: int,
     thread: Thread,
     open_id: str | None,
@@ -256,14 +230,13 @@ async def _put_episode(
     values: dict[str, Any],
 ) -> None:
     """Change the thread's open episode, or make it with the id `episode`."""
-    table = schema.episode
     if open_id == episode:
-        await connection.execute(update(table).where(table.c.id == episode).values(values))
+        connection.execute(_CHANGE_EPISODE, {**values, "changed": episode})
         return
-    if open_id or await connection.scalar(select(exists().where(table.c.id == episode))):
+    if open_id or connection.scalar(_IS_EPISODE, {"episode": episode}):
         raise MisuseError(f"{episode} is not the open episode of thread {thread.name!r}")
     row = {**values, "id": episode, "agent_id": owner, "thread_id": thread.id}
-    await connection.execute(insert(table).values(row))
+    connection.execute(_PUT_EPISODE, row)
 
 
 def _sleep_row(episode: str, report: SleepReport, now: datetime) -> dict[str, Any]:
@@ -283,3 +256,47 @@ def _sleep_row(episode: str, report: SleepReport, now: datetime) -> dict[str, An
         "problem": problem.encode(errors="replace").decode() if problem else None,
         "recorded_at": now,
     }
+
+
+_branch, _episode = schema.branch.c, schema.episode.c
+_thread_id: BindParameter[int] = bindparam("thread_id")
+
+_DONE_TURNS = turns_with(and_(overlaps, schema.turn.c.state == TurnState.DONE.value))
+
+_STREAM = select(
+    closed_stop(_thread_id).label("closed"),
+    stream_stop(_thread_id).label("stop"),
+    select(_episode.id)
+    .where(_episode.thread_id == _thread_id, _episode.closed_at.is_(None))
+    .scalar_subquery()
+    .label("open_id"),
+    is_thread_of(bindparam("owner"), _thread_id).label("is_ours"),
+)
+
+_PUT_SLEEP, _PUT_EPISODE = insert(schema.sleep), insert(schema.episode)
+_IS_EPISODE = select(exists().where(_episode.id == bindparam("episode")))
+_CHANGE_EPISODE = update(schema.episode).where(_episode.id == bindparam("changed"))
+_MOVE_HEAD = (
+    update(schema.branch)
+    .where(_branch.id == bindparam("branch"))
+    .where(_branch.head.is_not_distinct_from(bindparam("before")))
+    .values(head=bindparam("after"))
+)
+
+# a lineage, oldest first
+_newest = select(_episode.id, _episode.parent).where(_episode.id == bindparam("head"))
+_chain = _newest.cte("chain", recursive=True)
+_chain = _chain.union_all(
+    select(_episode.id, _episode.parent).join_from(
+        _chain, schema.episode, _episode.id == _chain.c.parent
+    )
+)
+_WALKED = closed_episodes().join(_chain, _chain.c.id == _episode.id).order_by(_episode.n)
+
+_is_placed = _episode.n.in_(bindparam("places", expanding=True))
+_WALKED_PLACES = _WALKED.where(_is_placed)
+_AT_PLACES = (
+    closed_episodes()
+    .where(_episode.agent_id == bindparam("owner"), _is_placed)
+    .order_by(_episode.n)
+)

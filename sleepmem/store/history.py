@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, exists, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import EpisodeNotFound
@@ -21,12 +21,12 @@ from sleepmem.types import Snapshot
 _SOME = 500  # values, or rows, of one statement; SQLite allows no more than 32,766 values
 
 
-async def history(connection: AsyncConnection, agent: str, look: Look) -> None:
+def history(connection: Connection, agent: str, look: Look) -> None:
     """Show a life, newest first; of all the episodes one page is held at a time."""
-    owner = await agent_id(connection, agent)
+    owner = agent_id(connection, agent)
     branch, episode = schema.branch.c, schema.episode.c
     heads = select(branch.name, branch.head).where(branch.agent_id == owner)
-    show = look({row.name: row.head for row in (await connection.execute(heads)).all()})
+    show = look({row.name: row.head for row in connection.execute(heads).all()})
     closed = (
         closed_episodes()
         .where(episode.agent_id == owner, episode.closed_at.is_not(None))
@@ -34,7 +34,7 @@ async def history(connection: AsyncConnection, agent: str, look: Look) -> None:
         .limit(_SOME)
     )
     page = closed
-    while rows := (await connection.execute(page)).all():
+    while rows := connection.execute(page).all():
         for row in rows:
             show(episode_of(agent, row))
         last = rows[-1]
@@ -44,7 +44,7 @@ async def history(connection: AsyncConnection, agent: str, look: Look) -> None:
 
 
 async def pin(connection: AsyncConnection, agent: str, episode: str, pinned: bool) -> None:
-    owner = await locked_agent_id(connection, agent)
+    owner = await connection.run_sync(locked_agent_id, agent)
     table = schema.episode
     done = await connection.execute(
         update(table)
@@ -59,7 +59,7 @@ async def pin(connection: AsyncConnection, agent: str, episode: str, pinned: boo
 async def drop(
     connection: AsyncConnection, agent: str, digests: Sequence[str], now: datetime
 ) -> None:
-    owner = await locked_agent_id(connection, agent)
+    owner = await connection.run_sync(locked_agent_id, agent)
     table = schema.snapshot
     for first in range(0, len(digests), _SOME):
         await connection.execute(
@@ -77,7 +77,7 @@ async def sweep(
     digest: str,
     delete: Callable[[str, str], Awaitable[None]],
 ) -> bool:
-    owner = await locked_agent_id(connection, agent)
+    owner = await connection.run_sync(locked_agent_id, agent)
     table = schema.snapshot.c
     is_kept = exists().where(
         table.agent_id == owner,
@@ -96,7 +96,7 @@ async def restore(
     digest: str,
     ensure_stored: Callable[[], Awaitable[None]],
 ) -> None:
-    owner = await locked_agent_id(connection, agent)
+    owner = await connection.run_sync(locked_agent_id, agent)
     await ensure_stored()
     table = schema.snapshot
     await connection.execute(
@@ -110,11 +110,19 @@ async def name_snapshot(
     connection: AsyncConnection, owner: int, snapshot: Snapshot, now: datetime
 ) -> None:
     """Make the row of a snapshot whose bytes are stored, or take its mark away."""
-    table = schema.snapshot
-    is_it = (table.c.agent_id == owner) & (table.c.digest == snapshot.digest)
-    if not (await connection.execute(update(table).where(is_it).values(dropped_at=None))).rowcount:
+    named = {"owner": owner, "named": snapshot.digest}
+    if not (await connection.execute(_UNMARK, named)).rowcount:
         row = {"digest": snapshot.digest, "n_bytes": snapshot.n_bytes}
-        await connection.execute(insert(table).values(agent_id=owner, created_at=now, **row))
+        await connection.execute(_PUT, {**row, "agent_id": owner, "created_at": now})
+
+
+_PUT = insert(schema.snapshot)
+_UNMARK = (
+    update(schema.snapshot)
+    .where(schema.snapshot.c.agent_id == bindparam("owner"))
+    .where(schema.snapshot.c.digest == bindparam("named"))
+    .values(dropped_at=None)
+)
 
 
 def _spared(owner: int) -> Select[tuple[str]]:

@@ -24,6 +24,7 @@ from sleepmem.types import (
     Head,
     LoggedMessage,
     OpenEpisode,
+    Role,
     SleepReport,
     Thread,
     Turn,
@@ -192,6 +193,11 @@ class SqlEpisodeLog(Transactions):
 
     async def tokens(self, thread_id: int, start: int, stop: int) -> list[int]:
         return await self.read(turns.tokens, thread_id, start, stop)
+
+    async def ids_between(
+        self, thread_id: int, start: int, stop: int, roles: frozenset[Role]
+    ) -> list[tuple[int, ...]]:
+        return await self.read(turns.ids_between, thread_id, start, stop, roles)
 
     async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:
         return await self.read(turns.messages_between, thread_id, start, stop)

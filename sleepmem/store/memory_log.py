@@ -32,6 +32,7 @@ from sleepmem.types import (
     LoggedMessage,
     OpenEpisode,
     Outcome,
+    Role,
     SleepReport,
     Thread,
     Turn,
@@ -302,6 +303,12 @@ class MemoryEpisodeLog(MemoryLeases):
                 f"thread {thread_id} holds {len(whole)} tokens, [{start}, {stop}) was asked for"
             )
         return whole[start:stop]
+
+    async def ids_between(
+        self, thread_id: int, start: int, stop: int, roles: frozenset[Role]
+    ) -> list[tuple[int, ...]]:
+        messages = await self.messages_between(thread_id, start, stop)
+        return [message.token_ids for message in messages if message.role in roles]
 
     async def messages_between(self, thread_id: int, start: int, stop: int) -> list[LoggedMessage]:
         _check_interval(start, stop)

@@ -1,26 +1,30 @@
 """Rows to values and back; what every part of the log needs of agents, turns and episodes.
 
-Every function takes a connection whose transaction the caller owns.
+Every function takes a connection whose transaction the caller owns. Statements are made once:
+to make one takes the event loop longer than to run it, and the model waits for that meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
+    Connection,
     Exists,
     Row,
     ScalarSelect,
     Select,
+    and_,
+    bindparam,
     exists,
     func,
     literal_column,
     select,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, ConfigError, LeaseLost, MisuseError
 from sleepmem.store import schema
@@ -38,17 +42,15 @@ from sleepmem.types import (
 AnyRow = Row[*tuple[Any, ...]]
 
 
-async def agent_id(connection: AsyncConnection, agent: str) -> int:
+def agent_id(connection: Connection, agent: str) -> int:
     """Return the row id of an agent."""
-    found = await connection.scalar(
-        select(schema.agent.c.id).where(schema.agent.c.name == lookup(agent))
-    )
+    found = connection.scalar(_AGENT, {"agent": lookup(agent)})
     if found is None:
         raise AgentNotFound(agent)
     return int(found)
 
 
-async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) -> int:
+def owned_agent_id(connection: Connection, agent: str, epoch: int) -> int:
     """Lock the agent until the transaction ends and return its row id.
 
     Must be the first statement of a write: what is read after it is what nobody else changes.
@@ -56,23 +58,19 @@ async def owned_agent_id(connection: AsyncConnection, agent: str, epoch: int) ->
     Raises:
         LeaseLost: `epoch` is not the agent's.
     """
-    found = await _locked(connection, agent)
+    found = _locked(connection, agent)
     if found.epoch != epoch:
         raise LeaseLost(agent, epoch)
     return int(found.id)
 
 
-async def locked_agent_id(connection: AsyncConnection, agent: str) -> int:
+def locked_agent_id(connection: Connection, agent: str) -> int:
     """Lock the agent as a writer does, whoever holds it, and return its row id."""
-    return int((await _locked(connection, agent)).id)
+    return int(_locked(connection, agent).id)
 
 
-async def _locked(connection: AsyncConnection, agent: str) -> AnyRow:
-    query = select(schema.agent.c.id, schema.agent.c.epoch).where(
-        schema.agent.c.name == lookup(agent)
-    )
-    # its id stays as it is, so nobody waits for a snapshot that is being put under it
-    found = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+def _locked(connection: Connection, agent: str) -> AnyRow:
+    found = connection.execute(_LOCKED_AGENT, {"agent": lookup(agent)}).one_or_none()
     if found is None:
         raise AgentNotFound(agent)
     return found
@@ -86,11 +84,19 @@ def lookup(name: str) -> str:
         return ""
 
 
-def is_thread_of(owner: int, thread: Thread) -> Exists:
+_NAMED = schema.agent.c.name == bindparam("agent")
+_AGENT = select(schema.agent.c.id).where(_NAMED)
+# its id stays as it is, so nobody waits for a snapshot that is being put under it
+_LOCKED_AGENT = (
+    select(schema.agent.c.id, schema.agent.c.epoch).where(_NAMED).with_for_update(key_share=True)
+)
+
+
+def is_thread_of(owner: BindParameter[int], thread_id: BindParameter[int]) -> Exists:
     """Select whether the agent of row id `owner` has this thread."""
     return (
         exists()
-        .where(schema.thread.c.id == thread.id)
+        .where(schema.thread.c.id == thread_id)
         .where(schema.thread.c.branch_id == schema.branch.c.id)
         .where(schema.branch.c.agent_id == owner)
     )
@@ -104,7 +110,7 @@ def unknown_thread(thread: Thread) -> MisuseError:
 counts = schema.turn.c.state != literal_column(f"'{TurnState.ABANDONED.value}'")
 
 
-def closed_stop(thread_id: int | ColumnElement[int]) -> ScalarSelect[int | None]:
+def closed_stop(thread_id: ColumnElement[int]) -> ScalarSelect[int | None]:
     """Select where the last closed episode of a thread ends; null before the first."""
     episode = schema.episode.c
     return (
@@ -114,7 +120,7 @@ def closed_stop(thread_id: int | ColumnElement[int]) -> ScalarSelect[int | None]
     )
 
 
-def stream_stop(thread_id: int | ColumnElement[int]) -> ScalarSelect[int]:
+def stream_stop(thread_id: ColumnElement[int]) -> ScalarSelect[int]:
     """Select where the last turn of a thread ends; null before the first."""
     turn = schema.turn.c
     # starts never fall along a thread, so the last turn is the one that the index ends with
@@ -133,46 +139,52 @@ def check_interval(start: int, stop: int) -> None:
         raise ConfigError(f"[{start}, {stop}) is no interval of a stream")
 
 
-def overlapping(thread_id: int, start: int, stop: int) -> list[ColumnElement[bool]]:
-    """Return the conditions for turns that hold ids of `[start, stop)`; cost: those turns."""
-    turn = schema.turn.c
-    before = schema.turn.alias("before").c
-    # starts never fall along a thread: the last turn that begins at or before `start` comes first
-    first = (
-        select(func.max(before.start))
-        .where(before.thread_id == thread_id, before.start <= start)
-        .scalar_subquery()
-    )
-    return [
-        turn.thread_id == thread_id,
-        turn.start >= first,
-        turn.start < stop,
-        turn.stop > start,
-        turn.stop > turn.start,
-    ]
+_turn = schema.turn.c
+_before = schema.turn.alias("before").c
+# starts never fall along a thread: the last turn that begins at or before `start` comes first
+_first = (
+    select(func.max(_before.start))
+    .where(_before.thread_id == bindparam("thread_id"), _before.start <= bindparam("start"))
+    .scalar_subquery()
+)
+# turns of a thread that hold ids of `[start, stop)`; cost: those turns
+overlaps = and_(
+    _turn.thread_id == bindparam("thread_id"),
+    _turn.start >= _first,
+    _turn.start < bindparam("stop"),
+    _turn.stop > bindparam("start"),
+    _turn.stop > _turn.start,
+)
 
 
-async def turns_where(
-    connection: AsyncConnection, agent: str, *conditions: ColumnElement[bool]
-) -> list[Turn]:
-    """Return the turns of one agent that meet the conditions, oldest first."""
+_MESSAGE = ("n", "role", "content", "tool_calls", "tool_call_id", "token_ids")
+
+
+def with_messages(condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select columns of the turns that meet a condition and of their messages, oldest first."""
     turn, message = schema.turn, schema.message
-    query = (
-        select(
-            turn,
-            *(message.c[name] for name in _MESSAGE),
-        )
-        .outerjoin_from(
-            turn,
-            message,
-            (message.c.agent_id == turn.c.agent_id) & (message.c.seq == turn.c.seq),
-        )
-        .where(*conditions)
+    is_its = (message.c.agent_id == turn.c.agent_id) & (message.c.seq == turn.c.seq)
+    return (
+        select(*columns)
+        .outerjoin_from(turn, message, is_its)
+        .where(condition)
         .order_by(turn.c.agent_id, turn.c.seq, message.c.n)
     )
-    rows = (await connection.execute(query)).all()
+
+
+def turns_with(condition: ColumnElement[bool]) -> Select[Any]:
+    """Select what `turns_of` needs of the turns that meet a condition."""
+    messages = (schema.message.c[name] for name in _MESSAGE)
+    return with_messages(condition, *schema.turn.c, *messages)
+
+
+def turns_of(
+    connection: Connection, agent: str, query: Select[Any], parameters: Mapping[str, Any]
+) -> list[Turn]:
+    """Return the turns of one agent that a query of `turns_with` selects, oldest first."""
+    rows = connection.execute(query, parameters).all()
     return [
-        _turn(agent, list(group))
+        _turn_of(agent, list(group))
         for _, group in groupby(rows, key=lambda row: (row.agent_id, row.seq))
     ]
 
@@ -181,9 +193,6 @@ def stream_ids(turn: Turn) -> list[int]:
     """Return the ids of a turn that belong to the stream; an abandoned one's are cut."""
     ids = [token_id for message in turn.messages for token_id in message.token_ids]
     return ids[: turn.stop - turn.start]
-
-
-_MESSAGE = ("n", "role", "content", "tool_calls", "tool_call_id", "token_ids")
 
 
 def message_rows(
@@ -215,7 +224,7 @@ def _message(row: AnyRow) -> LoggedMessage:
     )
 
 
-def _turn(agent: str, rows: Sequence[AnyRow]) -> Turn:
+def _turn_of(agent: str, rows: Sequence[AnyRow]) -> Turn:
     first = rows[0]
     return Turn(
         id=first.id,

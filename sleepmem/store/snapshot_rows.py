@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 
-from sqlalchemy import ScalarSelect, delete, exists, func, select
+from sqlalchemy import Connection, ScalarSelect, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -102,40 +102,40 @@ async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes
     await connection.execute(delete(_chunk).where(of_snapshot, _chunk.c.n >= len(starts)))
 
 
-async def _get(connection: AsyncConnection, agent: str, digest: str, max_bytes: int) -> bytes:
+def _get(connection: Connection, agent: str, digest: str, max_bytes: int) -> bytes:
     owner = _owner(agent)
     of_snapshot = (_chunk.c.agent_id == owner) & (_chunk.c.digest == digest)
     # the sizes come without the bytes, in either database
     sizes = select(func.count(), func.sum(func.length(_chunk.c.data))).where(of_snapshot)
-    n_chunks, n_bytes = (await connection.execute(sizes)).one()
+    n_chunks, n_bytes = connection.execute(sizes).one()
     if not n_chunks:
         raise _not_found(agent, digest)
     if n_bytes > max_bytes:
         raise _corrupt(agent, digest, f"{n_bytes} bytes are more than the limit of {max_bytes}")
     chunks: list[bytes] = []
     for n in range(n_chunks):
-        chunk = await connection.scalar(select(_chunk.c.data).where(of_snapshot, _chunk.c.n == n))
+        chunk = connection.scalar(select(_chunk.c.data).where(of_snapshot, _chunk.c.n == n))
         if chunk is None:
             raise _corrupt(agent, digest, f"chunk {n} is missing, though there are {n_chunks}")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-async def _digests(connection: AsyncConnection, agent: str) -> list[str]:
+def _digests(connection: Connection, agent: str) -> list[str]:
     query = select(_chunk.c.digest).distinct().where(_chunk.c.agent_id == _owner(agent))
-    return sorted((await connection.scalars(query)).all())
+    return sorted(connection.scalars(query).all())
 
 
-async def _sizes(connection: AsyncConnection, agent: str) -> dict[str, int]:
+def _sizes(connection: Connection, agent: str) -> dict[str, int]:
     n_bytes = func.sum(func.length(_chunk.c.data))
     query = select(_chunk.c.digest, n_bytes).where(_chunk.c.agent_id == _owner(agent))
-    rows = (await connection.execute(query.group_by(_chunk.c.digest))).all()
+    rows = connection.execute(query.group_by(_chunk.c.digest)).all()
     return {digest: int(size) for digest, size in rows}
 
 
-async def _has(connection: AsyncConnection, agent: str, digest: str) -> bool:
+def _has(connection: Connection, agent: str, digest: str) -> bool:
     of_snapshot = (_chunk.c.agent_id == _owner(agent)) & (_chunk.c.digest == digest)
-    return bool(await connection.scalar(select(exists().where(of_snapshot))))
+    return bool(connection.scalar(select(exists().where(of_snapshot))))
 
 
 async def _delete(connection: AsyncConnection, agent: str, digest: str) -> None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import NotOpen
 from sleepmem.store import appends
 from sleepmem.store.commits import GroupCommit, settled
-from sleepmem.store.engine import append_engine, async_engine, database_name, reading, sqlite_file
+from sleepmem.store.engine import (
+    READERS,
+    append_engine,
+    async_engine,
+    database_name,
+    read_engine,
+    sqlite_file,
+)
 from sleepmem.store.translate import translated
 from sleepmem.types import Turn
 
@@ -54,7 +63,7 @@ def _joinable(place: object, connection: AsyncConnection) -> Iterator[None]:
 class Transactions:
     """Run statements in the database at `url`, each call in one transaction.
 
-    Appends that come at once are one transaction, see `GroupCommit`.
+    Appends that come at once are one transaction, see `GroupCommit`. Reads run in threads.
     A call from inside the statements of a write to the same database, as when a log awaits what a
     snapshot store does, is part of that write.
 
@@ -64,10 +73,13 @@ class Transactions:
 
     def __init__(self, url: URL, *, durable: bool = True) -> None:
         self._engine = async_engine(url, durable=durable)
-        self._reader = reading(self._engine)
+        # a statement takes a driver for event loops four hops between threads, and a read several
+        # statements; in a thread of its own a read is one, and keeps who speaks waiting for less
+        self._reader = read_engine(url)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sleepmem-read")
         self._name = database_name(url)
         self._is_open = True
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         # SQLite has one writer at a time: waiting here is fair, waiting in SQLite is polling
         file = sqlite_file(url)
         self._writer = asyncio.Lock() if file is not None else nullcontext()
@@ -82,7 +94,9 @@ class Transactions:
         if self._running:
             await asyncio.wait(self._running)
         await self._appends.aclose()
+        self._readers.shutdown()  # they have nothing left to do
         with translated(self._name):
+            self._reader.dispose()
             await self._engine.dispose()
 
     async def append(self, append: appends.Append) -> Turn:
@@ -105,18 +119,25 @@ class Transactions:
         if (connection := self._joined()) is not None:
             return await statements(connection, *args, **kwargs)
         async with self._writer:
-            return await self._whole(self._engine, statements, *args, **kwargs)
+            self._check_open()
+            return await self._ended(asyncio.create_task(self._whole(statements, *args, **kwargs)))
 
     async def read(
         self,
-        statements: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
+        statements: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `statements` on one state of the database."""
+        """Run `statements` on one state of the database, in a thread."""
         if (connection := self._joined()) is not None:
-            return await statements(connection, *args, **kwargs)
-        return await self._whole(self._reader, statements, *args, **kwargs)
+            return await connection.run_sync(statements, *args, **kwargs)
+
+        def whole() -> T:
+            with translated(self._name), self._reader.begin() as connection:
+                return statements(connection, *args, **kwargs)
+
+        self._check_open()
+        return await self._ended(asyncio.get_running_loop().run_in_executor(self._readers, whole))
 
     def _joined(self) -> AsyncConnection | None:
         """Return the connection of the write that this call is a part of."""
@@ -125,41 +146,40 @@ class Transactions:
 
     async def _whole(
         self,
-        engine: AsyncEngine,
         statements: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a transaction to its end, also for a caller that is cancelled meanwhile.
+        """Run a transaction and commit it."""
+        with translated(self._name):
+            async with self._engine.begin() as connection:
+                with _joinable(self._place, connection):
+                    found = await statements(connection, *args, **kwargs)
+                with translated(self._name, commits=True):
+                    try:
+                        await connection.commit()
+                    except BaseException:
+                        # it may still be in that transaction, locks and all
+                        await connection.invalidate()
+                        raise
+                return found
 
-        The driver works in a thread and cannot be stopped: left behind in a BEGIN, it would hold
-        the database's lock with nobody there to give it back.
-        """
-
-        async def transaction() -> T:
-            with translated(self._name):
-                async with engine.begin() as connection:
-                    writes = engine is self._engine
-                    with _joinable(self._place, connection) if writes else nullcontext():
-                        found = await statements(connection, *args, **kwargs)
-                    with translated(self._name, commits=writes):
-                        try:
-                            await connection.commit()
-                        except BaseException:
-                            # it may still be in that transaction, locks and all
-                            await connection.invalidate()
-                            raise
-                    return found
-
+    def _check_open(self) -> None:
         if not self._is_open:
             raise NotOpen("this database")
-        task = asyncio.create_task(transaction())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+
+    async def _ended(self, transaction: asyncio.Future[T]) -> T:
+        """Await a transaction, to its end also for a caller that is cancelled meanwhile.
+
+        Its driver works in a thread and cannot be stopped: left behind in a BEGIN, it would hold
+        the database's lock with nobody there to give it back.
+        """
+        self._running.add(transaction)
+        transaction.add_done_callback(self._running.discard)
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(transaction)
         except asyncio.CancelledError:
-            await settled(task)
+            await settled(transaction)
             raise
 
 

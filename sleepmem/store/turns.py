@@ -5,45 +5,44 @@ Every function takes a connection whose transaction is the caller's.
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from sqlalchemy import Connection, and_, bindparam, func, select, tuple_
 
 from sleepmem.errors import StoreError
 from sleepmem.history import LogEntry
 from sleepmem.store import schema
 from sleepmem.store.rows import (
+    AnyRow,
     agent_id,
     check_interval,
     counts,
     lookup,
-    overlapping,
-    stream_ids,
-    turns_where,
+    overlaps,
+    turns_of,
+    turns_with,
+    with_messages,
 )
-from sleepmem.types import LoggedMessage, Turn, checked_name
+from sleepmem.types import LoggedMessage, Role, Turn, checked_name
+
+M = TypeVar("M", LoggedMessage, AnyRow)
 
 
-async def turn_of_request(connection: AsyncConnection, agent: str, request_id: str) -> Turn | None:
+def turn_of_request(connection: Connection, agent: str, request_id: str) -> Turn | None:
     checked_name("request id", request_id)
-    turn, owner = schema.turn.c, schema.agent.c
-    owner_id = select(owner.id).where(owner.name == lookup(agent)).scalar_subquery()
-    found = await turns_where(
-        connection,
-        agent,
-        turn.agent_id == owner_id,
-        turn.request_id == request_id,
-        counts,
-    )
+    asked = {"agent": lookup(agent), "request_id": request_id}
+    found = turns_of(connection, agent, _OF_REQUEST, asked)
     return found[0] if found else None
 
 
-async def tokens(connection: AsyncConnection, thread_id: int, start: int, stop: int) -> list[int]:
-    turns = await _overlapping_turns(connection, thread_id, start, stop)
-    ids = [
-        token_id
-        for turn in turns
-        for token_id in stream_ids(turn)[max(0, start - turn.start) : stop - turn.start]
-    ]
+def tokens(connection: Connection, thread_id: int, start: int, stop: int) -> list[int]:
+    ids: list[int] = []
+    for turn, messages in _ids_of_turns(connection, thread_id, start, stop):
+        told = [token_id for message in messages for token_id in message.token_ids]
+        # those of an abandoned turn are cut
+        ids += told[max(0, start - turn.start) : min(stop, turn.stop) - turn.start]
     if len(ids) != stop - start:
         raise StoreError(
             f"the log holds {len(ids)} of the {stop - start} tokens [{start}, {stop}) "
@@ -53,30 +52,71 @@ async def tokens(connection: AsyncConnection, thread_id: int, start: int, stop: 
     return ids
 
 
-async def messages_between(
-    connection: AsyncConnection, thread_id: int, start: int, stop: int
+def ids_between(
+    connection: Connection, thread_id: int, start: int, stop: int, roles: frozenset[Role]
+) -> list[tuple[int, ...]]:
+    return [
+        message.token_ids
+        for turn, messages in _ids_of_turns(connection, thread_id, start, stop)
+        for message in _inside(turn, messages, start, stop)
+        if message.role in roles
+    ]
+
+
+def messages_between(
+    connection: Connection, thread_id: int, start: int, stop: int
 ) -> list[LoggedMessage]:
-    messages = []
-    for turn in await _overlapping_turns(connection, thread_id, start, stop):
-        begin = turn.start
-        for message in turn.messages:
-            end = begin + len(message.token_ids)
-            if start <= begin < end <= min(stop, turn.stop):
-                messages.append(message)
-            begin = end
-    return messages
+    place = _place(thread_id, start, stop)
+    # the name of the agent does not matter to the messages
+    return [
+        message
+        for turn in turns_of(connection, "", _OVERLAPPING, place)
+        for message in _inside(turn, turn.messages, start, stop)
+    ]
 
 
-async def _overlapping_turns(
-    connection: AsyncConnection, thread_id: int, start: int, stop: int
-) -> list[Turn]:
+def _inside(turn: Turn | AnyRow, messages: Sequence[M], start: int, stop: int) -> Iterator[M]:
+    """Yield the messages of a turn that lie wholly in `[start, stop)`."""
+    begin = turn.start
+    for message in messages:
+        end = begin + len(message.token_ids)
+        if start <= begin < end <= min(stop, turn.stop):
+            yield message
+        begin = end
+
+
+def _place(thread_id: int, start: int, stop: int) -> dict[str, int]:
     check_interval(start, stop)
-    # the name of the agent does not matter to the ids
-    return await turns_where(connection, "", *overlapping(thread_id, start, stop))
+    return {"thread_id": thread_id, "start": start, "stop": stop}
 
 
-async def entries_after(
-    connection: AsyncConnection,
+def _ids_of_turns(
+    connection: Connection, thread_id: int, start: int, stop: int
+) -> list[tuple[AnyRow, list[AnyRow]]]:
+    """Return the turns that hold ids of `[start, stop)`, and `role` and `token_ids` of messages."""
+    rows = connection.execute(_IDS, _place(thread_id, start, stop)).all()
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: row.seq)]
+    return [(group[0], group) for group in groups]
+
+
+_turn, _message, _agent = schema.turn.c, schema.message.c, schema.agent.c
+_OVERLAPPING = turns_with(overlaps)
+_IDS = with_messages(
+    and_(overlaps, _message.n.is_not(None)),
+    _turn.seq,
+    _turn.start,
+    _turn.stop,
+    _message.role,
+    _message.token_ids,
+)
+_owner = select(_agent.id).where(_agent.name == bindparam("agent")).scalar_subquery()
+_OF_REQUEST = turns_with(
+    and_(_turn.agent_id == _owner, _turn.request_id == bindparam("request_id"), counts)
+)
+
+
+def entries_after(
+    connection: Connection,
     agent: str,
     place: tuple[int, int],
     *,
@@ -88,7 +128,7 @@ async def entries_after(
     Reads at most `limit` candidates, of which the entries may be fewer.
     """
     turn, message = schema.turn, schema.message
-    owner = await agent_id(connection, agent)
+    owner = agent_id(connection, agent)
     query = (
         select(
             message.c.seq,
@@ -110,7 +150,7 @@ async def entries_after(
     needle = (search or "").lower()
     if needle:
         query = query.where(message.c.content.ilike(_pattern(needle), escape="\\"))
-    rows = (await connection.execute(query)).all()
+    rows = connection.execute(query).all()
     found = [
         LogEntry(
             seq=row.seq,

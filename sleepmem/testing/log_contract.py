@@ -296,6 +296,23 @@ class TurnContract:
         assert await between(life.thread.id, 0, 2) == [messages[0]]
         assert await between(life.thread.id, 3, 5) == []
 
+    async def test_ids_between_are_those_of_messages_of_the_roles(self, log: EpisodeLog) -> None:
+        life = await Life.born(log)
+        one, two, three = (life.message(str(n), n_tokens=n) for n in (2, 1, 3))
+        calling = two.model_copy(update={"role": Role.ASSISTANT})
+        await life.stage(one, calling, done=True)
+        await life.stage(life.message("cut", n_tokens=5))
+        await life.stage(three, done=True)
+        between, said = log.ids_between, frozenset({Role.USER, Role.TOOL})
+        assert await between(life.thread.id, 0, 6, said) == [one.token_ids, three.token_ids]
+        assert await between(life.thread.id, 0, 5, said) == [one.token_ids]
+        assert await between(life.thread.id, 1, 6, said) == [three.token_ids]
+        assert await between(life.thread.id, 0, 6, frozenset({Role.ASSISTANT})) == [two.token_ids]
+        assert await between(life.thread.id, 0, 6, frozenset()) == []
+        assert await between(life.thread.id, 6, 9, said) == []
+        with pytest.raises(ConfigError):
+            await between(life.thread.id, 2, 1, said)
+
     async def test_entries_come_in_the_order_of_life(self, log: EpisodeLog) -> None:
         main = await Life.born(log)
         other = await main.on("other")

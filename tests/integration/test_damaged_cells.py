@@ -73,6 +73,7 @@ def looks(life: Life) -> list[Callable[[], Awaitable[Any]]]:
         partial(log.turn_of_request, "ana", "s"),
         partial(log.tokens, thread.id, 0, 8),
         partial(log.messages_between, thread.id, 0, 8),
+        partial(log.ids_between, thread.id, 0, 8, frozenset(Role)),
         partial(log.thread, "ana", life.epoch, branch=MAIN, name=MAIN, system=None),
         partial(SnapshotRows(log).get, "ana", DIGEST),
         partial(life.stage, request_id="s"),

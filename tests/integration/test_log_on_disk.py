@@ -126,7 +126,7 @@ async def test_cancelled_write_happens_wholly_or_not_at_all(log: SqlEpisodeLog) 
 
 
 def n_checked_out(log: SqlEpisodeLog) -> int:
-    pools = (log._engine.pool, log._appends._engine.pool)
+    pools = (log._engine.pool, log._reader.pool, log._appends._engine.pool)
     return sum(pool.checkedout() for pool in pools)  # type: ignore[attr-defined]
 
 

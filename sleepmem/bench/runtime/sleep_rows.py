@@ -17,6 +17,7 @@ from sleepmem.bench.runtime.decode_rows import slept
 from sleepmem.bench.runtime.measured import Setting, at_least, at_most, in_turns
 from sleepmem.errors import SleepmemError
 from sleepmem.model.checkpoint import checkpoint_folder, read_weights
+from sleepmem.model.native import WakeState
 from sleepmem.policy import TaskBoundary
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
@@ -93,17 +94,26 @@ class _Stream:
         self._lm.read(self._start, setting.ids(self._lm.window // 4))
 
     async def during(self, work: Coroutine[Any, Any, T]) -> tuple[list[float], T]:
-        """Return the seconds from token to token while something goes on, and what it returned."""
-        task = asyncio.create_task(work)
+        """Return the seconds from token to token while something goes on, and what it returned.
+
+        It begins after the first token, so that none of it is hidden behind what is no gap. A
+        window that is full is followed by the next without a pause.
+        """
         gaps: list[float] = []
+        state = await self._spoken(None)
+        task, last_s = asyncio.create_task(work), perf_counter()
         while not task.done():
-            state = self._lm.copy(self._start)
-            last_s = perf_counter()
-            while not task.done() and state.n_tokens < self._lm.window:
-                await self._engine.decoder.next(self._lm, state, Sampling())
-                gaps.append(perf_counter() - last_s)
-                last_s += gaps[-1]
+            state = await self._spoken(state)
+            gaps.append(perf_counter() - last_s)
+            last_s += gaps[-1]
         return gaps, await task
+
+    async def _spoken(self, state: WakeState | None) -> WakeState:
+        """Return the state after one more token, in a new window if there is none or it is full."""
+        if state is None or state.n_tokens == self._lm.window:
+            state = self._lm.copy(self._start)
+        await self._engine.decoder.next(self._lm, state, Sampling())
+        return state
 
 
 @asynccontextmanager

@@ -45,9 +45,9 @@ async def execute(log: SqlEpisodeLog, statement: Any) -> None:
 
 
 async def sizes(log: SqlEpisodeLog) -> list[tuple[int, int]]:
-    async def run(connection: Any) -> list[tuple[int, int]]:
+    def run(connection: Any) -> list[tuple[int, int]]:
         query = select(chunk.c.n, func.length(chunk.c.data)).order_by(chunk.c.n)
-        return [tuple(row) for row in (await connection.execute(query)).all()]
+        return [tuple(row) for row in connection.execute(query).all()]
 
     return await log.read(run)
 

@@ -3,19 +3,22 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from threading import current_thread
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from sleepmem.errors import ConfigError, MissingExtra
 from sleepmem.store.engine import (
+    READERS,
     append_engine,
     async_engine,
     database_name,
     normalised,
-    reading,
+    read_engine,
     sqlite_file,
 )
+from sleepmem.store.transactions import Transactions
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_only_sqlite_has_a_file() -> None:
 
 async def test_sqlite_is_set_up_to_be_durable(tmp_path: Path) -> None:
     engine = async_engine(normalised(f"sqlite:///{tmp_path / 'x.db'}"))
-    async with reading(engine).begin() as connection:
+    async with engine.begin() as connection:
         for pragma, expected in (
             ("journal_mode", "wal"),
             ("synchronous", 2),
@@ -109,18 +112,20 @@ def test_appends_on_postgres_are_flushed_unless_told(
     engine.dispose()
 
 
-async def test_rush_waits_for_the_connections_that_there_are(tmp_path: Path) -> None:
-    engine, opened = async_engine(normalised(f"sqlite:///{tmp_path / 'x.db'}")), []
-    event.listen(engine.sync_engine, "connect", lambda *made: opened.append(made))
+async def test_rush_of_reads_waits_for_the_threads_that_there_are(tmp_path: Path) -> None:
+    url, opened = f"sqlite:///{tmp_path / 'x.db'}", []
+    database = Transactions(normalised(url))
+    event.listen(database._reader, "connect", lambda *made: opened.append(made))
 
-    async def look() -> int:
-        async with reading(engine).begin() as connection:
-            return int(await connection.scalar(text("SELECT 1")) or 0)
+    def look(connection: Connection) -> str:
+        assert connection.scalar(text("SELECT 1")) == 1
+        return current_thread().name
 
     for _ in range(3):
-        assert await asyncio.gather(*(look() for _ in range(20))) == [1] * 20
-    assert len(opened) == 5
-    await engine.dispose()
+        threads = await asyncio.gather(*(database.read(look) for _ in range(20)))
+        assert all(name.startswith("sleepmem-read") for name in threads), "never the event loop's"
+    assert 1 <= len(opened) <= READERS
+    await database.aclose()
 
 
 async def test_readers_do_not_wait_for_a_writer_and_see_one_state(tmp_path: Path) -> None:
@@ -128,11 +133,13 @@ async def test_readers_do_not_wait_for_a_writer_and_see_one_state(tmp_path: Path
     count = text("SELECT count(*) FROM t")
     async with engine.begin() as writer:
         await writer.execute(text("CREATE TABLE t (n INTEGER)"))
-    async with reading(engine).begin() as reader:
-        assert await reader.scalar(count) == 0
+    reads = read_engine(normalised(f"sqlite:///{tmp_path / 'x.db'}"))
+    with reads.begin() as reader:
+        assert reader.scalar(count) == 0
         async with engine.begin() as writer:
             await writer.execute(text("INSERT INTO t VALUES (1)"))
-        assert await reader.scalar(count) == 0
-    async with reading(engine).begin() as reader:
-        assert await reader.scalar(count) == 1
+        assert reader.scalar(count) == 0
+    with reads.begin() as reader:
+        assert reader.scalar(count) == 1
+    reads.dispose()
     await engine.dispose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sleepmem.history import LogEntry, Look
 from sleepmem.leases import Leases
@@ -35,6 +35,7 @@ from sleepmem.types import (
 FastWeights = Any  # opaque outside the model that made it; immutable
 SnapshotBytes = bytes | bytearray | memoryview
 WakeState = Any  # opaque; advanced in place by `read`, `next` and `loss` alone
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Detokenizer(Protocol):
 
 @runtime_checkable
 class SleepLM(Protocol):
-    """A language model that can sleep. Calls come from one thread at a time.
+    """A language model that can sleep. Calls come from one thread at a time, but for `load`.
 
     Attributes:
         fingerprint: BLAKE3-256 in hex over config, slow weights, tokenizer and chat template.
@@ -106,6 +107,8 @@ class SleepLM(Protocol):
 
     def load(self, data: SnapshotBytes) -> FastWeights:
         """Return the weights that `dump` wrote, which may lie in `data`; trusts nothing.
+
+        Depends on its argument alone: it is called where that was read, beside any other call.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
@@ -356,6 +359,14 @@ class SnapshotStore(Protocol):
 
         Raises:
             SnapshotNotFound, SnapshotCorrupt
+        """
+        ...
+
+    async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
+        """Return `load` of what `get` returns, called beside the event loop.
+
+        Raises:
+            SnapshotNotFound, SnapshotCorrupt: as `get`, and `load` was not called; or as it does
         """
         ...
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from safetensors.torch import save
@@ -35,7 +36,9 @@ class SnapshotFormat:
 
     def __init__(self, fingerprint: str, blank: Sequence[Tensor]) -> None:
         self._fingerprint = fingerprint
-        self._shapes = [tensor.shape for tensor in blank]
+        # layers of one shape are parted at once: each torch call costs as much as reading 100 KiB
+        runs = ((shape, len(list(run))) for shape, run in groupby(layer.shape for layer in blank))
+        self._runs = [(torch.Size((n, *shape)), n * shape.numel()) for shape, n in runs]
         data = self.dump(blank)
         self._n_bytes = len(data)
         self._header = data[: 8 + int.from_bytes(data[:8], "little")]
@@ -60,7 +63,7 @@ class SnapshotFormat:
             raise self._corrupt(data, "its header is not the one that this model writes")
         if len(data) != self._n_bytes:
             raise self._corrupt(data, f"{len(data)} bytes instead of {self._n_bytes}")
-        if not self._shapes:  # attention alone; a buffer of nothing is refused by torch
+        if not self._runs:  # attention alone; a buffer of nothing is refused by torch
             return ()
         body = bytearray(data) if memoryview(data).readonly else data
         flat = torch.frombuffer(body, dtype=torch.float32, offset=len(self._header))
@@ -68,8 +71,9 @@ class SnapshotFormat:
         # last word, and a NaN is both. Neither pass makes a second tensor
         if not math.isfinite(flat.sum()) and not all(map(math.isfinite, torch.aminmax(flat))):
             raise self._corrupt(data, "a value is not finite")
-        parts = flat.split([shape.numel() for shape in self._shapes])
-        return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
+        parts = flat.split([n_values for _, n_values in self._runs])
+        runs = zip(parts, self._runs, strict=True)
+        return tuple(layer for part, (shape, _) in runs for layer in part.view(shape).unbind())
 
     def _corrupt(self, data: SnapshotBytes, problem: str) -> SnapshotCorrupt:
         return SnapshotCorrupt(f"of {len(data)} bytes", problem)

@@ -120,8 +120,7 @@ class Parts:
         """
         if head.snapshot is None:
             return await self.engine.run(self.lm.blank)
-        data = await self.snapshots.get(agent, head.snapshot)
-        return await self.engine.run(self.lm.load, data)
+        return await self.snapshots.restore(agent, head.snapshot, self.lm.load)
 
     async def ensure_stored(self, agent: str, digest: str, data: bytes) -> None:
         """Put a snapshot unless it is stored; a gc may have taken it since it was put."""

@@ -16,9 +16,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -36,11 +38,15 @@ from sleepmem.types import Snapshot, checked_name
 MUCH = 4 << 20  # bytes that take one processor half a millisecond to hash
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
+T = TypeVar("T")
+
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
+_READERS = 2  # each reads into memory of its own: with few it is still in the caches
 _TRIES = 3  # of a write whose temporary name goes away
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _MAX_FOLDER = 200  # bytes; file systems allow 255
+_AS_IT_IS = re.compile(rf"[a-z0-9_-]{{1,{_MAX_FOLDER}}}", re.ASCII)
 _FOR_NOW = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -70,6 +76,8 @@ class SnapshotFiles:
         self._max_bytes = max_bytes
         self._disk = disk or Disk()
         self._flushed: set[Path] = set()  # folders whose own names are known to be durable
+        # its threads end with it
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sleepmem-snapshots")
 
     async def put(self, agent: str, data: bytes) -> Snapshot:
         folder = self._folder(agent)
@@ -77,8 +85,13 @@ class SnapshotFiles:
         return await asyncio.to_thread(self._put, folder, data)
 
     async def get(self, agent: str, digest: str) -> memoryview:
-        path = self._folder(agent) / checked_digest(digest)
-        return await asyncio.to_thread(self._get, agent, path)
+        return await self.restore(agent, digest, memoryview)
+
+    async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
+        path = os.path.join(self._data, folder_name(agent), checked_digest(digest))
+        loop = asyncio.get_running_loop()
+        # there and back once: each change of threads costs a third of hashing a MiB
+        return await loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
 
     async def digests(self, agent: str) -> list[str]:
         return await asyncio.to_thread(_digests, self._folder(agent))
@@ -188,15 +201,15 @@ class SnapshotFiles:
                 return False
             return found
 
-    def _get(self, agent: str, path: Path) -> memoryview:
-        with _translated(f"snapshot {path.name}", "read"):
+    def _load(self, agent: str, digest: str, path: str, load: Callable[[SnapshotBytes], T]) -> T:
+        with _translated(f"snapshot {digest}", "read"):
             try:
-                data, digest = _read(agent, path, self._max_bytes)
+                data = _read(agent, path, digest, self._max_bytes)
             except FileNotFoundError as exc:
-                raise SnapshotNotFound(agent, path.name) from exc
-        if not hmac.compare_digest(digest, bytes.fromhex(path.name)):
-            raise _corrupt(agent, path, "its bytes have another digest")
-        return data
+                raise SnapshotNotFound(agent, digest) from exc
+        if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
+            raise _corrupt(agent, path, digest, "its bytes have another digest")
+        return load(data)
 
 
 def check_size(data: bytes, max_bytes: int) -> None:
@@ -230,39 +243,40 @@ def folder_name(agent: str) -> str:
     Upper case is quoted too, since some file systems fold it; dots are, so `..` and the dot that
     marks a shortened name stay apart from every agent's.
     """
-    raw = checked_name("agent name", agent).encode()
+    if _AS_IT_IS.fullmatch(checked_name("agent name", agent)):
+        return agent
+    raw = agent.encode()
     quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in raw)
     if len(quoted) <= _MAX_FOLDER:
         return quoted
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"
 
 
-def _corrupt(agent: str, path: Path, problem: str) -> SnapshotCorrupt:
-    return SnapshotCorrupt(path.name, problem, agent=agent, remedy=f"Delete {path.absolute()}")
+def _corrupt(agent: str, path: str, digest: str, problem: str) -> SnapshotCorrupt:
+    return SnapshotCorrupt(digest, problem, agent=agent, remedy=f"Delete {os.path.abspath(path)}")
 
 
-def _read(agent: str, path: Path, max_bytes: int) -> tuple[memoryview, bytes]:
-    """Return the bytes of a file and their digest."""
+def _read(agent: str, path: str, digest: str, max_bytes: int) -> memoryview:
+    """Return the bytes of the file of a snapshot, which nobody has looked at yet."""
     # no links and no waiting on a pipe: only what `_write` makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            raise _corrupt(agent, path, "it is a link") from exc
+            raise _corrupt(agent, path, digest, "it is a link") from exc
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _corrupt(agent, path, "it is not a file")
+            raise _corrupt(agent, path, digest, "it is not a file")
         if status.st_size > max_bytes:
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
-            raise _corrupt(agent, path, problem)
+            raise _corrupt(agent, path, digest, problem)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             # as writable as a bytearray, without being filled with zeros first; a name for what
             # was read would make this a copy
-            data = io.BytesIO(file.readall()).getbuffer()
-        return data, hashed(data).digest()
+            return io.BytesIO(file.readall()).getbuffer()
     finally:
         os.close(descriptor)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from blake3 import blake3
 
 from sleepmem.errors import SnapshotCorrupt, SnapshotNotFound
+from sleepmem.protocols import SnapshotBytes
 from sleepmem.types import Snapshot, checked_name
+
+T = TypeVar("T")
 
 
 class MemorySnapshotStore:
@@ -32,6 +38,9 @@ class MemorySnapshotStore:
         if blake3(data).hexdigest() != digest:
             raise SnapshotCorrupt(digest, "its bytes have another digest")
         return data
+
+    async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
+        return await asyncio.to_thread(load, await self.get(agent, digest))
 
     async def digests(self, agent: str) -> list[str]:
         checked_name("agent name", agent)

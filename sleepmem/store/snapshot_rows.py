@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy import Connection, ScalarSelect, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
+from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import schema
 from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import Snapshot, checked_name
 
 CHUNK_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 _chunk = schema.snapshot_chunk
 
@@ -54,13 +59,13 @@ class SnapshotRows:
         return Snapshot(digest=digest, n_bytes=len(data))
 
     async def get(self, agent: str, digest: str) -> bytes:
+        return await self.restore(agent, digest, bytes)  # of bytes no copy
+
+    async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
         checked_name("agent name", agent)
         checked_digest(digest)
         data = await self._database.read(_get, agent, digest, self._max_bytes)
-        found = await asyncio.to_thread(hashed, data)
-        if not hmac.compare_digest(found.digest(), bytes.fromhex(digest)):
-            raise _corrupt(agent, digest, "its bytes have another digest")
-        return data
+        return await asyncio.to_thread(_loaded, agent, digest, data, load)
 
     async def digests(self, agent: str) -> list[str]:
         return await self._database.read(_digests, checked_name("agent name", agent))
@@ -100,6 +105,12 @@ async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes
         await connection.execute(statement, row)
     of_snapshot = (_chunk.c.agent_id == agent_id) & (_chunk.c.digest == digest)
     await connection.execute(delete(_chunk).where(of_snapshot, _chunk.c.n >= len(starts)))
+
+
+def _loaded(agent: str, digest: str, data: bytes, load: Callable[[SnapshotBytes], T]) -> T:
+    if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
+        raise _corrupt(agent, digest, "its bytes have another digest")
+    return load(data)
 
 
 def _get(connection: Connection, agent: str, digest: str, max_bytes: int) -> bytes:

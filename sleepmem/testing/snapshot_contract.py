@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from blake3 import blake3
 
-from sleepmem.errors import ConfigError, SnapshotCorrupt, SnapshotNotFound
+from sleepmem.errors import ConfigError, FingerprintMismatch, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotBytes, SnapshotStore
 
 MIB = 1 << 20
@@ -96,6 +97,34 @@ class SnapshotStoreContract:
         with pytest.raises(SnapshotCorrupt) as caught:
             await store.get("ana", digest)
         assert "\n" not in str(caught.value)
+
+    async def test_restore_returns_what_load_makes_beside_the_event_loop(
+        self, store: SnapshotStore
+    ) -> None:
+        def load(data: SnapshotBytes) -> tuple[bytes, int]:
+            return bytes(data), threading.get_ident()
+
+        snapshot = await store.put("ana", b"fast weights")
+        loaded, ident = await store.restore("ana", snapshot.digest, load)
+        assert loaded == b"fast weights"
+        assert ident != threading.get_ident()
+
+    async def test_restore_tells_what_load_refuses(self, store: SnapshotStore) -> None:
+        def refuse(data: SnapshotBytes) -> None:
+            raise FingerprintMismatch("the snapshot", bytes(data).decode(), "mine")
+
+        snapshot = await store.put("ana", b"theirs")
+        with pytest.raises(FingerprintMismatch, match="theirs"):
+            await store.restore("ana", snapshot.digest, refuse)
+
+    async def test_restore_of_unknown_digest_loads_nothing(self, store: SnapshotStore) -> None:
+        loaded: list[SnapshotBytes] = []
+        await store.put("ana", b"known")
+        with pytest.raises(SnapshotNotFound):
+            await store.restore("ana", blake3(b"unknown").hexdigest(), loaded.append)
+        with pytest.raises(SnapshotCorrupt):
+            await store.restore("ana", "../x", loaded.append)
+        assert loaded == []
 
     async def test_digests_are_sorted_and_empty_for_a_newborn(self, store: SnapshotStore) -> None:
         assert await store.digests("ana") == []

@@ -25,20 +25,17 @@ HEADS, D = 4, 128  # of fast weights of a given size: 256 KiB a layer
 
 
 async def snapshot_rows(setting: Setting, report: Report) -> list[Row]:
-    """Return what restoring and publishing cost, ours by way of the store and the engine."""
+    """Return what restoring and publishing cost, ours by way of the store."""
     rows: list[Row] = []
-    async with aclosing(Engine()) as engine:
-        for (name, goal), mib in zip(RESTORED.items(), setting.size.mib, strict=True):
-            ours, raw = await _restored(setting, report, engine, mib)
-            rows.append(at_most(name, ours, raw, "ms", goal))
-        rows.append(await _published(setting, report))
-        rows.append(await _reread(setting, report, engine))
+    for (name, goal), mib in zip(RESTORED.items(), setting.size.mib, strict=True):
+        ours, raw = await _restored(setting, report, mib)
+        rows.append(at_most(name, ours, raw, "ms", goal))
+    rows.append(await _published(setting, report))
+    rows.append(await _reread(setting, report))
     return rows
 
 
-async def _restored(
-    setting: Setting, report: Report, engine: Engine, mib: float
-) -> tuple[float, float]:
+async def _restored(setting: Setting, report: Report, mib: float) -> tuple[float, float]:
     """Return the milliseconds of a restore, and of reading the file into a buffer that is ready."""
     form, weights = _of_size(setting, mib)
     store = SnapshotFiles(setting.folder)
@@ -46,7 +43,7 @@ async def _restored(
     path, buffer = setting.folder / AGENT / snapshot.digest, bytearray(snapshot.n_bytes)
 
     async def restore() -> None:
-        await engine.run(form.load, await store.get(AGENT, snapshot.digest))
+        await store.restore(AGENT, snapshot.digest, form.load)
 
     async def read() -> None:
         _read(path, buffer)
@@ -75,7 +72,7 @@ async def _published(setting: Setting, report: Report) -> Row:
     return at_most("publish_over_raw", ours, theirs, "ms", PUBLISHED)
 
 
-async def _reread(setting: Setting, report: Report, engine: Engine) -> Row:
+async def _reread(setting: Setting, report: Report) -> Row:
     """Compare reading tokens again, window by window, with restoring what they became."""
     lm, store, n_tokens = setting.lm, SnapshotFiles(setting.folder), setting.size.n_reread
     snapshot = await store.put(AGENT, lm.dump(lived(setting, n_tokens, report)))
@@ -87,9 +84,10 @@ async def _reread(setting: Setting, report: Report, engine: Engine) -> Row:
         await engine.run(lived, setting, n_tokens, silent)
 
     async def restore() -> None:
-        await engine.run(lm.load, await store.get(AGENT, snapshot.digest))
+        await store.restore(AGENT, snapshot.digest, lm.load)
 
-    times = await in_turns("rereading", report, setting.size.n_sleeps, [reread, restore])
+    async with aclosing(Engine()) as engine:
+        times = await in_turns("rereading", report, setting.size.n_sleeps, [reread, restore])
     again, ours = (1000 * median(samples) for samples in times)
     return at_least("reread_4096_over_restore", again, ours, "ms", REREAD)
 

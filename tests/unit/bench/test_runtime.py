@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from sleepmem.bench import Row
+from sleepmem.bench.runtime import resting
 from sleepmem.bench.runtime.card import AT_LEAST, ROW_IS, costs
 from sleepmem.bench.runtime.measured import at_least, at_most, in_turns
 from sleepmem.bench.runtime.twin import AttentionTwin
@@ -52,6 +54,17 @@ def test_command_measures_every_row_and_fails_with_its_goals(folder: str, tmp_pa
     assert result.exit_code == (0 if all(row.holds for row in rows) else 1)
     told = costs(record)
     assert all(words in told for words in ROW_IS.values())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no other malloc can be asked to")
+def test_memory_that_malloc_keeps_free_is_no_agents() -> None:
+    before = resting._resident_bytes()
+    pieces = [b"x" * (64 << 10) for _ in range(512)]
+    grown = resting._resident_bytes()
+    pieces = pieces[::8]  # 4 MiB; malloc keeps what is free between them
+    kept = resting._resident_bytes()
+    assert grown - before > 24 << 20
+    assert kept - before < 8 << 20
 
 
 async def test_calls_take_turns_and_nobody_is_always_first() -> None:

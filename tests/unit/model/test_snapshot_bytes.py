@@ -38,6 +38,16 @@ def test_round_trip_is_bit_exact_and_canonical(fmt: SnapshotFormat) -> None:
     assert fmt.dump(loaded) == fmt.dump(weights(3))
 
 
+def test_layers_of_several_shapes_keep_their_order() -> None:
+    shapes = [(1, 2, 3), (1, 2, 3), (1, 3, 2), (1, 2, 3), (5,), (5,), (5,)]
+    gen = torch.Generator().manual_seed(4)
+    mixed = [torch.randn(shape, generator=gen) for shape in shapes]
+    fmt = SnapshotFormat(MINE, mixed)
+    loaded = fmt.load(fmt.dump(mixed))
+    assert [tuple(layer.shape) for layer in loaded] == shapes
+    assert all(map(torch.equal, loaded, mixed))
+
+
 @pytest.mark.parametrize("seen_as", [bytearray, memoryview])
 def test_weights_lie_in_what_can_be_written_and_nowhere_else(
     fmt: SnapshotFormat, seen_as: type[bytearray | memoryview]

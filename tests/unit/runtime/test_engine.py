@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from home import until
+from home import Home, until
 
 from sleepmem.errors import NotOpen
 from sleepmem.runtime.engine import Engine
@@ -86,3 +86,20 @@ async def test_close_lets_the_running_call_end() -> None:
     await closing
     await running
     assert ended == [True]
+
+
+async def test_fast_weights_are_restored_while_the_model_is_busy(home: Home) -> None:
+    async with home.memory() as memory:
+        ana = await memory.agent("ana")
+        await ana.say("colour=blue")
+        await ana.sleep()
+        parts = await memory._open_house().parts()
+        head, go = await home.log.head("ana", "main"), threading.Event()
+        assert head.snapshot
+        busy = asyncio.create_task(parts.engine.run(go.wait, 10))
+        try:
+            weights = await asyncio.wait_for(parts.weights_at("ana", head), 5)
+        finally:
+            go.set()
+            await busy
+        assert home.lm.dump(weights) == await home.snapshots.get("ana", head.snapshot)

@@ -10,6 +10,7 @@ from blake3 import blake3
 from sqlalchemy import delete, func, insert, select, update
 
 from sleepmem.errors import AgentNotFound, ConfigError, SnapshotCorrupt, SnapshotNotFound
+from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import SnapshotRows, SqlEpisodeLog, open_log, schema
 from sleepmem.store import snapshot_rows as rows
 from sleepmem.testing.life import Life
@@ -87,6 +88,10 @@ async def test_rows_changed_by_hand_are_refused(
     await execute(log, harm)
     with pytest.raises(SnapshotCorrupt, match=problem) as caught:
         await store.get("ana", snapshot.digest)
+    loaded: list[SnapshotBytes] = []
+    with pytest.raises(SnapshotCorrupt, match=problem):
+        await store.restore("ana", snapshot.digest, loaded.append)
+    assert loaded == []
     assert f"DELETE FROM sleepmem_snapshot_chunk WHERE digest = '{snapshot.digest}'" in (
         caught.value.hint
     )

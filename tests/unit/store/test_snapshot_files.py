@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import stat
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from watched_disk import WatchedDisk
 
 from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnavailable
+from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
 from sleepmem.store.files import MUCH, folder_name
@@ -70,11 +73,15 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
     store = SnapshotFiles(tmp_path)
     data = bytes(range(256))
     digest = (await store.put("ana", data)).digest
+    loaded: list[SnapshotBytes] = []
     for bad in (b"", data[:-1], data + b"\0", b"\1" + data[1:]):
         (tmp_path / "ana" / digest).write_bytes(bad)
         with pytest.raises(SnapshotCorrupt) as caught:
             await store.get("ana", digest)
         assert caught.value.digest == digest
+        with pytest.raises(SnapshotCorrupt):
+            await store.restore("ana", digest, loaded.append)
+    assert loaded == []
     assert (await store.put("ana", data)).digest == digest
     assert await store.get("ana", digest) == data
 
@@ -88,6 +95,23 @@ async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_byte
         (tmp_path / "ana" / digest).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(SnapshotCorrupt):
             await store.get("ana", digest)
+
+
+async def test_few_threads_read_and_end_with_the_store(tmp_path: Path) -> None:
+    store = SnapshotFiles(tmp_path)
+    digest = (await store.put("ana", b"weights")).digest
+
+    def ident(_data: SnapshotBytes) -> int:
+        return threading.get_ident()
+
+    restored = await asyncio.gather(*(store.restore("ana", digest, ident) for _ in range(16)))
+    readers = [t for t in threading.enumerate() if t.ident in restored]
+    assert 1 <= len(readers) <= 2
+    del store
+    gc.collect()
+    for reader in readers:
+        await asyncio.to_thread(reader.join, 10)
+    assert not any(reader.is_alive() for reader in readers)
 
 
 async def test_bytes_are_the_callers_to_write_and_read_into_place_once(tmp_path: Path) -> None:

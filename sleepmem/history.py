@@ -5,9 +5,10 @@ The log is kept whole. A snapshot that is not kept can be derived again from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from pydantic import Field, computed_field
 
@@ -141,3 +142,41 @@ class GcReport(Value):
     def n_bytes(self) -> int:
         """Bytes that were freed, or would be."""
         return sum(removed.n_bytes for removed in self.removed)
+
+
+class Histories(Protocol):
+    """What is kept of the snapshots: a part of `EpisodeLog`, which see.
+
+    These need no epoch: whoever lives with the agent goes on.
+    """
+
+    async def history(self, agent: str, look: Look) -> None:
+        """Show all closed episodes of one moment, each before its parent. Raises AgentNotFound."""
+        ...
+
+    async def pin(self, agent: str, episode: str, pinned: bool) -> None:
+        """Say whether the snapshot of an episode is never dropped.
+
+        Raises:
+            AgentNotFound, EpisodeNotFound
+        """
+        ...
+
+    async def drop(self, agent: str, digests: Sequence[str], now: datetime) -> None:
+        """Mark snapshots as dropped, but for those of heads and of pinned episodes."""
+        ...
+
+    async def sweep(
+        self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
+    ) -> bool:
+        """Await `delete(agent, digest)` unless a snapshot is called so that was not dropped.
+
+        Until it is done, nothing else of the agent can be committed. Return whether it was called.
+        """
+        ...
+
+    async def restore(
+        self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Await `ensure_stored` as `commit_sleep` does, and take the mark of `drop` away."""
+        ...

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from sleepmem.history import LogEntry, Look
+from sleepmem.history import Histories, LogEntry
 from sleepmem.leases import Leases
 from sleepmem.types import (
     AgentSummary,
@@ -152,7 +152,7 @@ class SleepLM(Protocol):
         ...
 
 
-class EpisodeLog(Leases, Protocol):
+class EpisodeLog(Leases, Histories, Protocol):
     """The truth. One method is one transaction; every write is conditional on `epoch`.
 
     Writes raise `LeaseLost` when `epoch` is no longer the agent's. All methods raise
@@ -309,39 +309,6 @@ class EpisodeLog(Leases, Protocol):
 
     def entries(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         """Yield the agent's messages, oldest first, those containing `search` if given."""
-        ...
-
-    # What is kept of the snapshots. These need no epoch: whoever lives with the agent goes on.
-
-    async def history(self, agent: str, look: Look) -> None:
-        """Show all closed episodes of one moment, each before its parent. Raises AgentNotFound."""
-        ...
-
-    async def pin(self, agent: str, episode: str, pinned: bool) -> None:
-        """Say whether the snapshot of an episode is never dropped.
-
-        Raises:
-            AgentNotFound, EpisodeNotFound
-        """
-        ...
-
-    async def drop(self, agent: str, digests: Sequence[str], now: datetime) -> None:
-        """Mark snapshots as dropped, but for those of heads and of pinned episodes."""
-        ...
-
-    async def sweep(
-        self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
-    ) -> bool:
-        """Await `delete(agent, digest)` unless a snapshot is called so that was not dropped.
-
-        Until it is done, nothing else of the agent can be committed. Return whether it was called.
-        """
-        ...
-
-    async def restore(
-        self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Await `ensure_stored` as `commit_sleep` does, and take the mark of `drop` away."""
         ...
 
     async def aclose(self) -> None: ...

@@ -321,6 +321,7 @@ class SnapshotCorrupt(StoreError):
             f"sleepmem replay --agent {agent} --verify",
         )
         self.digest = digest
+        self.problem = problem
 
 
 class CannotVerify(SleepmemError):

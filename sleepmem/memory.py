@@ -284,7 +284,7 @@ class SleepMemory:
             yield entry
 
     async def sleeps(self, agent: str, *, branch: str = MAIN) -> list[SleepReport]:
-        """Return every sleep that was tried, whatever came of it, oldest first; needs no model."""
+        """Return the recorded sleeps, whatever their outcome, oldest first; needs no model."""
         return await self._open_house().log.sleeps(agent, branch)
 
     async def replay(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="EPISODE", help="Stop at this episode, by index or id.")
 @click.option("--verify", is_flag=True, help="Derive every snapshot again and compare bytes.")
 @click.option("--attempts", is_flag=True,
-              help="Show every sleep that was tried, whatever came of it.")  # fmt: skip
+              help="Show every sleep that was recorded, whatever came of it.")  # fmt: skip
 @common
 @pass_terminal
 def replay(

@@ -47,10 +47,11 @@ def sleep(
 
     async def run() -> int:
         async with terminal.memory() as memory:
-            if only_plan:  # who holds the agent goes on undisturbed
-                plan = await memory.plan(
-                    address.agent, branch=address.branch, thread=thread, passes=passes
-                )
+            # who holds the agent goes on undisturbed until it is known that there is such a thread
+            plan = await memory.plan(
+                address.agent, branch=address.branch, thread=thread, passes=passes
+            )
+            if only_plan:
                 terminal.write(plan_line(plan))
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0

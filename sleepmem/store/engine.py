@@ -81,7 +81,9 @@ def async_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
     Args:
         durable: false lets a commit return before it is flushed, to measure what it costs beside.
     """
-    engine = create_async_engine(url, **_settings(url, durable))
+    # readers have connections of their own; with them a process opens as many as it did without
+    overflow = {} if url.get_backend_name() == "sqlite" else {"max_overflow": READERS}
+    engine = create_async_engine(url, **overflow, **_settings(url, durable))
     _prepare(engine.sync_engine, foreign_keys=True, durable=durable)
     return engine
 

@@ -32,6 +32,7 @@ from sleepmem.errors import (
     StoreUnavailable,
 )
 from sleepmem.protocols import SnapshotBytes
+from sleepmem.store.commits import settled
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
@@ -91,7 +92,12 @@ class SnapshotFiles:
         path = os.path.join(self._data, folder_name(agent), checked_digest(digest))
         loop = asyncio.get_running_loop()
         # there and back once: each change of threads costs a third of hashing a MiB
-        return await loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
+        loading = loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            await settled(loading)  # what `load` belongs to is closed after its callers ended
+            raise
 
     async def digests(self, agent: str) -> list[str]:
         return await asyncio.to_thread(_digests, self._folder(agent))
@@ -209,7 +215,10 @@ class SnapshotFiles:
                 raise SnapshotNotFound(agent, digest) from exc
         if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
             raise _corrupt(agent, path, digest, "its bytes have another digest")
-        return load(data)
+        try:
+            return load(data)
+        except SnapshotCorrupt as refused:
+            raise _corrupt(agent, path, digest, refused.problem) from refused
 
 
 def check_size(data: bytes, max_bytes: int) -> None:

@@ -110,7 +110,10 @@ async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes
 def _loaded(agent: str, digest: str, data: bytes, load: Callable[[SnapshotBytes], T]) -> T:
     if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
         raise _corrupt(agent, digest, "its bytes have another digest")
-    return load(data)
+    try:
+        return load(data)
+    except SnapshotCorrupt as refused:
+        raise _corrupt(agent, digest, refused.problem) from refused
 
 
 def _get(connection: Connection, agent: str, digest: str, max_bytes: int) -> bytes:
@@ -168,5 +171,8 @@ def _not_found(agent: str, digest: str) -> SnapshotNotFound:
 
 
 def _corrupt(agent: str, digest: str, problem: str) -> SnapshotCorrupt:
-    remedy = f"DELETE FROM {_chunk.name} WHERE digest = '{digest}'"
+    # another agent may have bytes of the same name, which are sound
+    name = agent.replace("'", "''")
+    owner = f"(SELECT id FROM {schema.agent.name} WHERE name = '{name}')"
+    remedy = f"DELETE FROM {_chunk.name} WHERE digest = '{digest}' AND agent_id = {owner}"
     return SnapshotCorrupt(digest, problem, agent=agent, remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -93,11 +93,13 @@ class Transactions:
         self._is_open = False
         if self._running:
             await asyncio.wait(self._running)
-        await self._appends.aclose()
-        self._readers.shutdown()  # they have nothing left to do
         with translated(self._name):
-            self._reader.dispose()
-            await self._engine.dispose()
+            async with AsyncExitStack() as closing:  # each is closed even if another cannot be
+                closing.push_async_callback(self._engine.dispose)
+                # the last connection to close writes what SQLite has left to write
+                closing.push_async_callback(asyncio.to_thread, self._reader.dispose)
+                closing.push_async_callback(asyncio.to_thread, self._readers.shutdown)
+                await self._appends.aclose()
 
     async def append(self, append: appends.Append) -> Turn:
         """Return the turn that was appended, or finished, once it is durable."""

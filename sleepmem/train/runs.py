@@ -135,11 +135,23 @@ def branch_run(
         found, progress = _last_save(folder)
         _fill(folder, lm, optimizers)
     else:
+        _check_step(folder, progress.step)
         _fill(folder, lm)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
     progress.branched.append({"step": progress.step, **other})
     return progress
+
+
+def _check_step(folder: Path, step: int) -> None:
+    """Refuse a model that says it is of another step; a checkpoint for others does not say."""
+    try:
+        with safe_open(folder / MODEL, framework="pt") as file:
+            said = (file.metadata() or {}).get("step", str(step))
+    except (OSError, SafetensorError) as problem:
+        raise _not_resumable(folder, problem) from problem
+    if said != str(step):
+        raise _not_resumable(folder, ValueError(f"{MODEL} is of step {said}, not {step}"))
 
 
 def _different(found: TrainSettings, settings: TrainSettings) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from sleepmem.bench.runtime import wal
 from sleepmem.errors import LeaseLost, NotOpen, StoreError, StoreUnavailable
@@ -161,6 +163,29 @@ async def test_log_that_is_closed_lets_a_running_write_end(log: SqlEpisodeLog, p
     await log.aclose()
     assert (await task).seq == 1
     assert rows(path, "SELECT state FROM sleepmem_turn") == [("done",)]
+
+
+async def test_log_that_is_closed_lets_a_cancelled_read_end(log: SqlEpisodeLog) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(_: Connection) -> None:
+        began.set()
+        may_end.wait(timeout=60)
+
+    task = asyncio.create_task(log.read(slow))
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    closing = asyncio.create_task(log.aclose())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    assert not closing.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closing
+    assert n_checked_out(log) == 0
+    assert not [t for t in threading.enumerate() if t.name.startswith("sleepmem-read")]
 
 
 async def test_locked_database_is_unavailable_and_comes_back(

@@ -45,8 +45,7 @@ ROW_IS = {
     "durable_message_minus_flush": "a durable message, less a flush of as many bytes",
     "batch64_minus_executemany": "64 messages at once, less one raw statement",
     "fenced_minus_plain_append": "an append that looks whose the agent is, less one that does not",
-    "bytes_per_resting_agent": "memory for an agent that lived and rests, from the 1,000th to the "
-    "10,000th; what malloc keeps free is given back first",
+    "bytes_per_resting_agent": "memory for an agent that lived and rests, of 10,000",
 }  # says what a row is, for people
 
 

@@ -62,14 +62,22 @@ async def test_nothing_is_hashed_or_compared_in_the_event_loop(
         found.append(threading.current_thread())
         return blake3(data)
 
+    compared_in = []
+
+    def compared(derived: bytes, stored: bytes) -> bool:
+        compared_in.append(threading.current_thread())
+        return is_same(derived, stored)
+
+    is_same = runtime_replay._is_same
+    monkeypatch.setattr(runtime_replay, "_is_same", compared)
     for room in (runtime_replay, parts):
         monkeypatch.setattr(room, "blake3", noted, raising=False)
     async with lived.memory() as memory:
         await replayed(memory, verify=True)
         await (await memory.agent("ana")).say("one more")
         await (await memory.agent("ana")).sleep()
-    assert len(found) == 4
-    assert threading.current_thread() not in found
+    assert (len(found), bool(compared_in)) == (4, True)
+    assert threading.current_thread() not in [*found, *compared_in]
 
 
 async def test_replay_until_an_index_or_an_id(lived: Home) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from blake3 import blake3
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from sleepmem.errors import AgentNotFound, ConfigError, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotBytes
@@ -97,6 +98,24 @@ async def test_rows_changed_by_hand_are_refused(
     )
     await store.delete("ana", snapshot.digest)
     assert await sizes(log) == []
+
+
+async def test_hint_of_corrupt_rows_removes_those_of_the_agent_alone(
+    log: SqlEpisodeLog, life: Life
+) -> None:
+    def refuse(data: SnapshotBytes) -> None:
+        raise SnapshotCorrupt("of 4 bytes", "a value is not finite")
+
+    store = SnapshotRows(log)
+    await Life.born(log, "it's bob")
+    for agent in ("ana", "it's bob"):
+        snapshot = await store.put(agent, b"same")
+    with pytest.raises(SnapshotCorrupt, match=f"{snapshot.digest} .* not finite") as caught:
+        await store.restore("it's bob", snapshot.digest, refuse)
+    [remedy] = re.findall("DELETE .*(?=, then)", caught.value.hint)
+    await execute(log, text(remedy))
+    assert await store.has("ana", snapshot.digest)
+    assert not await store.has("it's bob", snapshot.digest)
 
 
 async def test_put_over_the_limit_is_refused(log: SqlEpisodeLog, life: Life) -> None:

@@ -316,3 +316,35 @@ async def test_name_that_another_has_not_flushed_is_flushed_by_who_finds_it(tmp_
     assert seen[::2] == ["open_folder", "flush", "close"]
     with pytest.raises(StoreError):
         await store.has("ana", digest)
+
+
+async def test_what_load_refuses_names_file_and_agent(tmp_path: Path) -> None:
+    def refuse(data: SnapshotBytes) -> None:
+        raise SnapshotCorrupt("of 4 bytes", "a value is not finite")
+
+    store = SnapshotFiles(tmp_path)
+    snapshot = await store.put("ana", b"same")
+    with pytest.raises(SnapshotCorrupt, match=f"{snapshot.digest} .* not finite") as caught:
+        await store.restore("ana", snapshot.digest, refuse)
+    assert str(tmp_path / "ana" / snapshot.digest) in caught.value.hint
+    assert "--agent ana" in caught.value.hint
+
+
+async def test_a_cancelled_restore_ends_after_its_load(tmp_path: Path) -> None:
+    began, may_end, ended = (threading.Event() for _ in range(3))
+
+    def slow(data: SnapshotBytes) -> None:
+        began.set()
+        may_end.wait(timeout=60)
+        ended.set()
+
+    store = SnapshotFiles(tmp_path)
+    snapshot = await store.put("ana", b"same")
+    task = asyncio.create_task(store.restore("ana", snapshot.digest, slow))
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()

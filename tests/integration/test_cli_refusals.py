@@ -49,13 +49,18 @@ def test_unknown_branch(ana: Shell, command: str) -> None:
     assert "no branch 'other'" in ana.error(command, "--agent", "ana/other", *text)
 
 
-@pytest.mark.parametrize("plan", [(), ("--plan",)])
+@pytest.mark.parametrize("plan", [(), ("--plan",), ("--take-over",)])
 def test_unknown_thread_is_not_made_by_a_sleep(ana: Shell, plan: tuple[str, ...]) -> None:
     ana.run("say", "--agent", "ana", "--thread", "work", "hello")
+    connection = sqlite3.connect(ana.db)
+    [(epoch,)] = connection.execute("SELECT epoch FROM sleepmem_agent").fetchall()
+    connection.close()
     line = ana.error("sleep", "--agent", "ana", "--thread", "wrok", *plan)
     assert "no thread 'wrok'" in line
     assert "main, work" in line
     connection = sqlite3.connect(ana.db)
+    [(after,)] = connection.execute("SELECT epoch FROM sleepmem_agent").fetchall()
+    assert after == epoch  # nor is the agent taken from anybody
     names = connection.execute("SELECT name FROM sleepmem_thread ORDER BY id").fetchall()
     connection.close()
     assert names == [("main",), ("work",)]

@@ -136,6 +136,9 @@ def test_a_branch_goes_on_from_a_checkpoint_beside_its_record(tmp_path: Path) ->
     run(settings(steps=4), tmp_path / "one", silent, branch=shipped)
     progress = json.loads((tmp_path / "one/run.json").read_text())["progress"]
     assert (progress["step"], progress["branched"]) == (4, [{"step": 3}])
+    shutil.copy(tmp_path / "one/model.safetensors", shipped)  # which says of which step it is
+    with pytest.raises(ConfigError, match="of step 4, not 3"):
+        run(settings(steps=4), tmp_path / "two", silent, branch=shipped)
 
 
 def test_a_branch_that_was_cut_is_resumed_and_not_begun_again(tmp_path: Path) -> None:

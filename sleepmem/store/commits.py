@@ -36,6 +36,15 @@ async def settled(future: asyncio.Future[Any]) -> None:
         future.exception()  # nobody may be left to be told
 
 
+async def ended(future: asyncio.Future[R]) -> R:
+    """Await what cannot be stopped, to its end also for a caller that is cancelled meanwhile."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await settled(future)
+        raise
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[A, R]):
     append: A

@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ from sleepmem.errors import (
     StoreUnavailable,
 )
 from sleepmem.protocols import SnapshotBytes
-from sleepmem.store.commits import settled
+from sleepmem.store.commits import ended
 from sleepmem.store.disk import Disk
 from sleepmem.types import Snapshot, checked_name
 
@@ -93,11 +94,7 @@ class SnapshotFiles:
         loop = asyncio.get_running_loop()
         # there and back once: each change of threads costs a third of hashing a MiB
         loading = loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
-        try:
-            return await asyncio.shield(loading)
-        except asyncio.CancelledError:
-            await settled(loading)  # what `load` belongs to is closed after its callers ended
-            raise
+        return await ended(loading)  # what `load` belongs to is closed after its callers ended
 
     async def digests(self, agent: str) -> list[str]:
         return await asyncio.to_thread(_digests, self._folder(agent))
@@ -213,12 +210,22 @@ class SnapshotFiles:
                 data = _read(agent, path, digest, self._max_bytes)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, digest) from exc
-        if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
-            raise _corrupt(agent, path, digest, "its bytes have another digest")
-        try:
-            return load(data)
-        except SnapshotCorrupt as refused:
-            raise _corrupt(agent, path, digest, refused.problem) from refused
+        return loaded(data, digest, load, partial(_corrupt, agent, path, digest))
+
+
+def loaded(
+    data: SnapshotBytes,
+    digest: str,
+    load: Callable[[SnapshotBytes], T],
+    corrupt: Callable[[str], SnapshotCorrupt],
+) -> T:
+    """Return `load` of bytes that have the digest; `corrupt` makes the error of a problem."""
+    if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
+        raise corrupt("its bytes have another digest")
+    try:
+        return load(data)
+    except SnapshotCorrupt as refused:
+        raise corrupt(refused.problem) from refused
 
 
 def check_size(data: bytes, max_bytes: int) -> None:

@@ -8,8 +8,8 @@ are deleted, so that two writers of one snapshot take turns and never wait for e
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, ScalarSelect, delete, exists, func, select
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import schema
-from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed
+from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed, loaded
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import Snapshot, checked_name
 
@@ -65,7 +65,7 @@ class SnapshotRows:
         checked_name("agent name", agent)
         checked_digest(digest)
         data = await self._database.read(_get, agent, digest, self._max_bytes)
-        return await asyncio.to_thread(_loaded, agent, digest, data, load)
+        return await asyncio.to_thread(loaded, data, digest, load, partial(_corrupt, agent, digest))
 
     async def digests(self, agent: str) -> list[str]:
         return await self._database.read(_digests, checked_name("agent name", agent))
@@ -105,15 +105,6 @@ async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes
         await connection.execute(statement, row)
     of_snapshot = (_chunk.c.agent_id == agent_id) & (_chunk.c.digest == digest)
     await connection.execute(delete(_chunk).where(of_snapshot, _chunk.c.n >= len(starts)))
-
-
-def _loaded(agent: str, digest: str, data: bytes, load: Callable[[SnapshotBytes], T]) -> T:
-    if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
-        raise _corrupt(agent, digest, "its bytes have another digest")
-    try:
-        return load(data)
-    except SnapshotCorrupt as refused:
-        raise _corrupt(agent, digest, refused.problem) from refused
 
 
 def _get(connection: Connection, agent: str, digest: str, max_bytes: int) -> bytes:

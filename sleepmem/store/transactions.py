@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import NotOpen
 from sleepmem.store import appends
-from sleepmem.store.commits import GroupCommit, settled
+from sleepmem.store.commits import GroupCommit, ended
 from sleepmem.store.engine import (
     READERS,
     append_engine,
@@ -178,11 +178,7 @@ class Transactions:
         """
         self._running.add(transaction)
         transaction.add_done_callback(self._running.discard)
-        try:
-            return await asyncio.shield(transaction)
-        except asyncio.CancelledError:
-            await settled(transaction)
-            raise
+        return await ended(transaction)
 
 
 async def _alone(connection: AsyncConnection, append: appends.Append) -> Turn:

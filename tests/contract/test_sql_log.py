@@ -24,15 +24,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+async def lived_by_pages_of_two(log: SqlEpisodeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live seven episodes, to be shown two at a time."""
+    monkeypatch.setattr("sleepmem.store.history._SOME", 2)
+    life = await Life.born(log)
+    for _ in range(7):
+        await life.stage(done=True)
+        await life.sleep()
+
+
 class SqlLogContract(EpisodeLogContract):
     async def test_history_holds_a_page_of_a_life_at_a_time(
         self, log: SqlEpisodeLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sleepmem.store.history._SOME", 2)
-        life = await Life.born(log)
-        for _ in range(7):
-            await life.stage(done=True)
-            await life.sleep()
+        await lived_by_pages_of_two(log, monkeypatch)
         shown: list[str] = []
         n_rows: list[int] = []
 
@@ -49,11 +54,7 @@ class SqlLogContract(EpisodeLogContract):
     async def test_history_shows_episodes_of_one_depth_once(
         self, log: SqlEpisodeLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sleepmem.store.history._SOME", 2)
-        life = await Life.born(log)
-        for _ in range(7):
-            await life.stage(done=True)
-            await life.sleep()
+        await lived_by_pages_of_two(log, monkeypatch)
         at_one_depth = update(schema.episode).where(schema.episode.c.n > 2).values(n=2)
         await log.write(lambda connection: connection.execute(at_one_depth))
         shown: list[str] = []

@@ -9,6 +9,7 @@ A write whose temporary name is swept away begins again.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import hmac
 import io
@@ -44,9 +45,14 @@ T = TypeVar("T")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
+_PIECE = 2 << 20  # bytes that are read and hashed by turns; more leave the caches in between
 _READERS = 2  # each reads into memory of its own: with few it is still in the caches
 _TRIES = 3  # of a write whose temporary name goes away
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+# makes a bytearray that is not filled with zeros first
+_unfilled = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
+)
 _MAX_FOLDER = 200  # bytes; file systems allow 255
 _AS_IT_IS = re.compile(rf"[a-z0-9_-]{{1,{_MAX_FOLDER}}}", re.ASCII)
 _FOR_NOW = {
@@ -207,20 +213,24 @@ class SnapshotFiles:
     def _load(self, agent: str, digest: str, path: str, load: Callable[[SnapshotBytes], T]) -> T:
         with _translated(f"snapshot {digest}", "read"):
             try:
-                data = _read(agent, path, digest, self._max_bytes)
+                data, found = _read(agent, path, digest, self._max_bytes)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, digest) from exc
-        return loaded(data, digest, load, partial(_corrupt, agent, path, digest))
+        return loaded(data, found, digest, load, partial(_corrupt, agent, path, digest))
 
 
 def loaded(
     data: SnapshotBytes,
+    found: blake3,
     digest: str,
     load: Callable[[SnapshotBytes], T],
     corrupt: Callable[[str], SnapshotCorrupt],
 ) -> T:
-    """Return `load` of bytes that have the digest; `corrupt` makes the error of a problem."""
-    if not hmac.compare_digest(hashed(data).digest(), bytes.fromhex(digest)):
+    """Return `load` of bytes if `found`, their hash, is the digest.
+
+    `corrupt` makes the error of a problem.
+    """
+    if not hmac.compare_digest(found.digest(), bytes.fromhex(digest)):
         raise corrupt("its bytes have another digest")
     try:
         return load(data)
@@ -249,8 +259,13 @@ def checked_digest(digest: str) -> str:
 
 
 def hashed(data: SnapshotBytes) -> blake3:
-    """Return the hash of `data`; what is `MUCH` is shared out among all processors."""
-    return blake3(data, max_threads=blake3.AUTO if len(data) >= MUCH else 1)
+    """Return the hash of `data`."""
+    return _hash_of(len(data)).update(data)
+
+
+def _hash_of(n_bytes: int) -> blake3:
+    """Return the hash of nothing yet; what is `MUCH` is shared out among all processors."""
+    return blake3(max_threads=blake3.AUTO if n_bytes >= MUCH else 1)
 
 
 def folder_name(agent: str) -> str:
@@ -272,8 +287,8 @@ def _corrupt(agent: str, path: str, digest: str, problem: str) -> SnapshotCorrup
     return SnapshotCorrupt(digest, problem, agent=agent, remedy=f"Delete {os.path.abspath(path)}")
 
 
-def _read(agent: str, path: str, digest: str, max_bytes: int) -> memoryview:
-    """Return the bytes of the file of a snapshot, which nobody has looked at yet."""
+def _read(agent: str, path: str, digest: str, max_bytes: int) -> tuple[memoryview, blake3]:
+    """Return the bytes of the file of a snapshot and their hash, which nobody has compared yet."""
     # no links and no waiting on a pipe: only what `_write` makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -289,12 +304,20 @@ def _read(agent: str, path: str, digest: str, max_bytes: int) -> memoryview:
         if status.st_size > max_bytes:
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
             raise _corrupt(agent, path, digest, problem)
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            # as writable as a bytearray, without being filled with zeros first; a name for what
-            # was read would make this a copy
-            return io.BytesIO(file.readall()).getbuffer()
+        with io.FileIO(descriptor, closefd=False) as file:
+            # what has grown fills the byte too many, and then has another digest
+            return _read_and_hashed(file, status.st_size + 1)
     finally:
         os.close(descriptor)
+
+
+def _read_and_hashed(file: io.FileIO, at_most: int) -> tuple[memoryview, blake3]:
+    """Return what a file holds and its hash, taken piece by piece while that is in the caches."""
+    data, found, n_read = memoryview(_unfilled(None, at_most)), _hash_of(at_most), 0
+    while n_bytes := file.readinto(data[n_read : n_read + _PIECE]):
+        found.update(data[n_read : n_read + n_bytes])
+        n_read += n_bytes
+    return data[:n_read], found
 
 
 def _digests(folder: Path) -> list[str]:

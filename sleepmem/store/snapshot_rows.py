@@ -65,7 +65,11 @@ class SnapshotRows:
         checked_name("agent name", agent)
         checked_digest(digest)
         data = await self._database.read(_get, agent, digest, self._max_bytes)
-        return await asyncio.to_thread(loaded, data, digest, load, partial(_corrupt, agent, digest))
+
+        def checked() -> T:
+            return loaded(data, hashed(data), digest, load, partial(_corrupt, agent, digest))
+
+        return await asyncio.to_thread(checked)
 
     async def digests(self, agent: str) -> list[str]:
         return await self._database.read(_digests, checked_name("agent name", agent))

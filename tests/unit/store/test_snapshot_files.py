@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 import tracemalloc
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,31 @@ async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_byte
         (tmp_path / "ana" / digest).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(SnapshotCorrupt):
             await store.get("ana", digest)
+
+
+@pytest.mark.parametrize("n_bytes", [7, MUCH])
+async def test_file_that_changes_its_length_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int
+) -> None:
+    store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
+    digest = (await store.put("ana", data)).digest
+    path, real_fstat = tmp_path / "ana" / digest, os.fstat
+
+    def read_after(before: bytes, after: bytes) -> Awaitable[SnapshotBytes]:
+        def fstat(descriptor: int) -> os.stat_result:
+            found = real_fstat(descriptor)
+            path.write_bytes(after)
+            return found
+
+        path.write_bytes(before)
+        monkeypatch.setattr(os, "fstat", fstat)
+        return store.get("ana", digest)
+
+    for after in (data + b"\0", data + data, data[:-1], b""):
+        with pytest.raises(SnapshotCorrupt, match="digest"):
+            await read_after(data, after)
+    found = await read_after(data + b"\0", data)
+    assert (len(found), found) == (n_bytes, data)
 
 
 async def test_few_threads_read_and_end_with_the_store(tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentHeld, AgentNotFound, BranchNotFound, FingerprintMismatch
 from sleepmem.leases import LEASE
 from sleepmem.store import schema
+from sleepmem.store.inserts import INSERTS
 from sleepmem.store.rows import AnyRow, agent_id, lookup, owned_agent_id
 from sleepmem.types import (
     MAIN,
@@ -109,8 +109,8 @@ async def release(connection: AsyncConnection, holder: str) -> None:
 
 
 async def _insert_if_new(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    await connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing())
+    insert_new = INSERTS[connection.dialect.name](table)
+    await connection.execute(insert_new.values(row).on_conflict_do_nothing())
 
 
 def agents(connection: Connection) -> list[AgentSummary]:

@@ -83,7 +83,7 @@ async def commit_sleep(
     if report.outcome is not Outcome.SLEPT or not report.episode or not report.snapshot:
         raise MisuseError(f"a sleep that ended as {report.outcome} cannot be committed")
     owner = await connection.run_sync(owned_agent_id, thread.agent, epoch)
-    stream = await connection.run_sync(_stream, owner, thread)
+    stream = await connection.run_sync(_stream, owner, thread, report.episode)
     branch = await connection.run_sync(branch_row, owner, thread.agent, thread.branch)
     if head_of(branch) != expected:
         raise HeadMoved(thread.agent, thread.branch, expected.episode, branch.head)
@@ -104,7 +104,7 @@ async def commit_sleep(
         "snapshot": report.snapshot.digest,
         "closed_at": now,
     }
-    await connection.run_sync(_put_episode, owner, thread, stream.open_id, report.episode, closed)
+    await connection.run_sync(_put_episode, owner, thread, stream, report.episode, closed)
     await connection.execute(_PUT_SLEEP, _sleep_row(report.episode, report, now))
     heads = {"branch": branch.id, "before": expected.episode, "after": report.episode}
     moved = await connection.execute(_MOVE_HEAD, heads)
@@ -125,10 +125,10 @@ async def record_attempt(
     if report.outcome is Outcome.SLEPT:
         raise MisuseError("a sleep that slept is committed, not recorded as an attempt")
     owner = await connection.run_sync(owned_agent_id, thread.agent, epoch)
-    stream = await connection.run_sync(_stream, owner, thread)
+    stream = await connection.run_sync(_stream, owner, thread, report.episode)
     episode = report.episode or stream.open_id or secrets.token_hex(8)
     opened = {"start": start, "stop": stop}
-    await connection.run_sync(_put_episode, owner, thread, stream.open_id, episode, opened)
+    await connection.run_sync(_put_episode, owner, thread, stream, episode, opened)
     await connection.execute(_PUT_SLEEP, _sleep_row(episode, report, now))
 
 
@@ -212,9 +212,14 @@ def spread(n: int, at_most: int) -> list[int]:
     return sorted({n - i * (n - 1) // max(1, at_most - 1) for i in range(at_most)}) if n else []
 
 
-def _stream(connection: Connection, owner: int, thread: Thread) -> AnyRow:
-    """Return `closed` and `stop` of a thread's stream and the id of its open episode, if tried."""
-    place = {"owner": owner, "thread_id": thread.id}
+def _stream(
+    connection: Connection, owner: int, thread: Thread, episode: str | None = None
+) -> AnyRow:
+    """Return `closed` and `stop` of a thread's stream and the id of its open episode, if tried.
+
+    And whether there is an episode of the id `episode`, of whatever thread: `is_known`.
+    """
+    place = {"owner": owner, "thread_id": thread.id, "episode": episode}
     found = connection.execute(_STREAM, place).one()
     if not found.is_ours:
         raise unknown_thread(thread)
@@ -225,15 +230,15 @@ def _put_episode(
     connection: Connection,
     owner: int,
     thread: Thread,
-    open_id: str | None,
+    stream: AnyRow,
     episode: str,
     values: dict[str, Any],
 ) -> None:
     """Change the thread's open episode, or make it with the id `episode`."""
-    if open_id == episode:
+    if stream.open_id == episode:
         connection.execute(_CHANGE_EPISODE, {**values, "changed": episode})
         return
-    if open_id or connection.scalar(_IS_EPISODE, {"episode": episode}):
+    if stream.open_id or stream.is_known:
         raise MisuseError(f"{episode} is not the open episode of thread {thread.name!r}")
     row = {**values, "id": episode, "agent_id": owner, "thread_id": thread.id}
     connection.execute(_PUT_EPISODE, row)
@@ -270,11 +275,11 @@ _STREAM = select(
     .where(_episode.thread_id == _thread_id, _episode.closed_at.is_(None))
     .scalar_subquery()
     .label("open_id"),
+    exists().where(_episode.id == bindparam("episode")).label("is_known"),
     is_thread_of(bindparam("owner"), _thread_id).label("is_ours"),
 )
 
 _PUT_SLEEP, _PUT_EPISODE = insert(schema.sleep), insert(schema.episode)
-_IS_EPISODE = select(exists().where(_episode.id == bindparam("episode")))
 _CHANGE_EPISODE = update(schema.episode).where(_episode.id == bindparam("changed"))
 _MOVE_HEAD = (
     update(schema.branch)

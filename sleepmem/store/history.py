@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, Select, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import EpisodeNotFound
 from sleepmem.history import Look
 from sleepmem.store import schema
+from sleepmem.store.inserts import INSERTS
 from sleepmem.store.rows import agent_id, closed_episodes, episode_of, locked_agent_id, lookup
 from sleepmem.types import Snapshot
 
@@ -110,19 +111,17 @@ async def name_snapshot(
     connection: AsyncConnection, owner: int, snapshot: Snapshot, now: datetime
 ) -> None:
     """Make the row of a snapshot whose bytes are stored, or take its mark away."""
-    named = {"owner": owner, "named": snapshot.digest}
-    if not (await connection.execute(_UNMARK, named)).rowcount:
-        row = {"digest": snapshot.digest, "n_bytes": snapshot.n_bytes}
-        await connection.execute(_PUT, {**row, "agent_id": owner, "created_at": now})
+    row = {"digest": snapshot.digest, "n_bytes": snapshot.n_bytes}
+    statement = _NAME[connection.dialect.name]
+    await connection.execute(statement, {**row, "agent_id": owner, "created_at": now})
 
 
-_PUT = insert(schema.snapshot)
-_UNMARK = (
-    update(schema.snapshot)
-    .where(schema.snapshot.c.agent_id == bindparam("owner"))
-    .where(schema.snapshot.c.digest == bindparam("named"))
-    .values(dropped_at=None)
-)
+_NAME = {
+    dialect: insert(schema.snapshot).on_conflict_do_update(
+        index_elements=list(schema.snapshot.primary_key), set_={"dropped_at": None}
+    )
+    for dialect, insert in INSERTS.items()
+}
 
 
 def _spared(owner: int) -> Select[tuple[str]]:

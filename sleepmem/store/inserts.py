@@ -1,6 +1,7 @@
-"""Inserts of many rows whose statement and types are worked out once.
+"""Inserts that Core has no word for, or no fast one.
 
-Core works out both again for every row, which takes longer than SQLite takes to write it.
+Of many rows, statement and types are worked out once: Core works out both again for every row,
+which takes longer than SQLite takes to write it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
@@ -17,6 +19,12 @@ from sqlalchemy.engine import Dialect
 _DIALECTS: dict[str, Dialect] = {
     "sqlite": SQLiteDialect_pysqlite(paramstyle="named"),
     "postgresql": PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+}
+
+# by the name of a dialect: an insert that can be told what to do about a row that is there
+INSERTS: dict[str, Callable[[Table], postgresql.Insert | sqlite.Insert]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
 }
 
 

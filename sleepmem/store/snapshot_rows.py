@@ -13,13 +13,13 @@ from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, ScalarSelect, delete, exists, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import schema
 from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed, loaded
+from sleepmem.store.inserts import INSERTS
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import Snapshot, checked_name
 
@@ -97,8 +97,7 @@ async def _put(connection: AsyncConnection, agent: str, digest: str, data: bytes
     agent_id = await connection.scalar(query.with_for_update(read=True, key_share=True))
     if agent_id is None:
         raise AgentNotFound(agent)
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(_chunk)
+    statement = INSERTS[connection.dialect.name](_chunk)
     statement = statement.on_conflict_do_update(
         index_elements=list(_chunk.primary_key), set_={"data": statement.excluded.data}
     )

@@ -48,13 +48,12 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
 _PIECE = 2 << 20  # bytes that are read and hashed by turns; more leave the caches in between
 _READERS = 2  # each reads into memory of its own: with few it is still in the caches
 _TRIES = 3  # of a write whose temporary name goes away
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+_NOT_PLAIN = re.compile(rb"[^a-z0-9_-]")
 # makes a bytearray that is not filled with zeros first
 _unfilled = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
     ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
 )
 _MAX_FOLDER = 200  # bytes; file systems allow 255
-_AS_IT_IS = re.compile(rf"[a-z0-9_-]{{1,{_MAX_FOLDER}}}", re.ASCII)
 _FOR_NOW = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -274,10 +273,8 @@ def folder_name(agent: str) -> str:
     Upper case is quoted too, since some file systems fold it; dots are, so `..` and the dot that
     marks a shortened name stay apart from every agent's.
     """
-    if _AS_IT_IS.fullmatch(checked_name("agent name", agent)):
-        return agent
-    raw = agent.encode()
-    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in raw)
+    raw = checked_name("agent name", agent).encode()
+    quoted = _NOT_PLAIN.sub(lambda byte: b"%%%02x" % ord(byte[0]), raw).decode()
     if len(quoted) <= _MAX_FOLDER:
         return quoted
     return f"{quoted[: _MAX_FOLDER - 65]}.{blake3(raw).hexdigest()}"

@@ -47,7 +47,7 @@ def sleep(
 
     async def run() -> int:
         async with terminal.memory() as memory:
-            # who holds the agent goes on undisturbed until it is known that there is such a thread
+            # it is known that there is such a thread before the agent is taken from anybody
             plan = await memory.plan(
                 address.agent, branch=address.branch, thread=thread, passes=passes
             )
@@ -56,8 +56,7 @@ def sleep(
                 terminal.write_document(plan.model_dump(mode="json"))
                 return 0
             agent = await terminal.agent(memory, address, create=False, take_over=take_over)
-            known = await agent.known_thread(thread)
-            report = await known.sleep(passes=passes, force=force)
+            report = await agent.thread(thread).sleep(passes=passes, force=force)
         terminal.write(sleep_line(report))
         terminal.write_document(sleep_document(report))
         return EXIT_CODES[report.outcome]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sleepmem.runtime.parts import Lease, Parts
-from sleepmem.runtime.thread import LiveThread, known_row, live_thread
+from sleepmem.runtime.thread import LiveThread, live_thread
 from sleepmem.runtime.verbs import Verbs
 from sleepmem.types import MAIN, checked_name
 
@@ -64,11 +64,6 @@ class Agent(Verbs):
         if system is not None:
             live.prompt(system)
         return AgentThread(live)
-
-    async def known_thread(self, name: str = MAIN) -> AgentThread:
-        """Return a thread that is not made by being asked for. Raises ThreadNotFound."""
-        await known_row(self._parts.log, self.name, self._branch, name)
-        return self.thread(name)
 
     def _live_thread(self, name: str) -> LiveThread:
         if name not in self._threads:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from sleepmem.errors import ThreadNotFound
+from sleepmem.protocols import EpisodeLog
 from sleepmem.runtime.parts import Lease, Parts, at_least_one
-from sleepmem.runtime.thread import LiveThread, known_row
-from sleepmem.types import EpisodeStats, SleepPlan, SleepReason
+from sleepmem.runtime.thread import LiveThread
+from sleepmem.types import MAIN, EpisodeStats, SleepPlan, SleepReason, Thread
 
 NOBODY = 0  # an epoch that no claim ever gets
 
@@ -19,11 +21,24 @@ async def planned(
     Raises:
         AgentNotFound, BranchNotFound, ThreadNotFound
     """
-    row = await known_row(parts.log, agent, branch, thread)
+    row = await _known_row(parts.log, agent, branch, thread)
     live = LiveThread(parts, Lease(agent, NOBODY), branch, thread, asyncio.Lock())
     nothing = EpisodeStats(n_tokens=0, n_turns=0, window=parts.lm.window)
     stats = live.stats(await live.stand(row)) if row else nothing
     return plan_of(live, stats, passes)
+
+
+async def _known_row(log: EpisodeLog, agent: str, branch: str, name: str) -> Thread | None:
+    """Return the row of a thread; None is `main`, which every branch has, before its first word.
+
+    Raises:
+        AgentNotFound, BranchNotFound, ThreadNotFound
+    """
+    await log.head(agent, branch)
+    rows = {row.name: row for row in await log.threads(agent) if row.branch == branch}
+    if name not in rows and name != MAIN:
+        raise ThreadNotFound(agent, branch, name, tuple({MAIN: None, **rows}))
+    return rows.get(name)
 
 
 def plan_of(live: LiveThread, stats: EpisodeStats, passes: int | None) -> SleepPlan:

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from sleepmem.errors import MemoryFull, SleepmemError, ThreadNotFound, WindowExceeded
+from sleepmem.errors import MemoryFull, SleepmemError, WindowExceeded
 from sleepmem.events import Evicted, Woken
-from sleepmem.protocols import EpisodeLog, WakeState
+from sleepmem.protocols import WakeState
 from sleepmem.runtime.awake import Awake, Standing
 from sleepmem.runtime.incoming import checked_text, last_call, open_calls
 from sleepmem.runtime.parts import Lease, Parts
 from sleepmem.runtime.sleeper import Attempt, Wish, attempt
 from sleepmem.runtime.window import CutAt
 from sleepmem.types import (
-    MAIN,
     EpisodeStats,
     Head,
     LoggedMessage,
@@ -349,19 +348,6 @@ class LiveThread:
             result = await self.sleep_and_swap(row, wish)
             if not result.is_late:  # else another sleep came first and may have left something
                 return None
-
-
-async def known_row(log: EpisodeLog, agent: str, branch: str, name: str) -> Thread | None:
-    """Return the row of a thread; None is `main`, which every branch has, before its first word.
-
-    Raises:
-        AgentNotFound, BranchNotFound, ThreadNotFound
-    """
-    await log.head(agent, branch)
-    rows = {row.name: row for row in await log.threads(agent) if row.branch == branch}
-    if name not in rows and name != MAIN:
-        raise ThreadNotFound(agent, branch, name, tuple({MAIN: None, **rows}))
-    return rows.get(name)
 
 
 def live_thread(parts: Parts, lease: Lease, branch: str, name: str) -> LiveThread:

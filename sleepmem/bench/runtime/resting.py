@@ -3,11 +3,12 @@
     python -m sleepmem.bench.runtime.resting FOLDER MODEL N_AGENTS N_RESIDENT
 
 Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake.
-It is looked twice, once a tenth have lived and once all have, and those who are awake have lived as
-much both times: what a process makes once, and caches that are bounded, are full by then and stand
-on both sides. What malloc keeps free for later is given back before each look: it is no agent's,
-and how much it is differs by megabytes from one moment to the next. What lies free in pages that
-are partly used is counted. A line of JSON whenever some have lived; the last one has the bytes.
+It is looked twice, once the first N_RESIDENT have lived and once all have, and those who are awake
+have lived as much both times: what a process makes once, and caches that are bounded, are full by
+then and stand on both sides. What malloc keeps free for later is given back before each look: it is
+no agent's, and how much it is differs by megabytes from one moment to the next. What lies free in
+pages that are partly used is counted. A line of JSON whenever some have lived; the last one has the
+bytes.
 """
 
 from __future__ import annotations
@@ -25,13 +26,11 @@ from pathlib import Path
 from sleepmem.memory import SleepMemory
 
 STATM = Path("/proc/self/statm")
-N_TURNS = 8  # of those who are awake when it is looked
-WARM = 0.1  # share of the agents after which it is looked first
+N_TURNS = 32  # of those who are awake when it is looked
 
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
-    """Print what each agent after the first tenth added to what is resident."""
-    n_few = max(n_resident, int(WARM * n_agents))
+    """Print what each agent after those who stay awake at first added to what is resident."""
     database = f"sqlite:///{folder / 'resting.db'}"
     async with SleepMemory(database, model=model, resident=n_resident) as memory:
 
@@ -47,8 +46,8 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
                 await live(stop - n_resident, stop)
             return _resident_bytes()
 
-        few, all_ = await looked(0, n_few), await looked(n_few, n_agents)
-        _say(share=1.0, bytes_per_agent=(all_ - few) / (n_agents - n_few))
+        few, all_ = await looked(0, n_resident), await looked(n_resident, n_agents)
+        _say(share=1.0, bytes_per_agent=(all_ - few) / (n_agents - n_resident))
 
 
 async def _live(memory: SleepMemory, name: str) -> None:

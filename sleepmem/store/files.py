@@ -49,10 +49,6 @@ _PIECE = 2 << 20  # bytes that are read and hashed by turns; more leave the cach
 _READERS = 2  # each reads into memory of its own: with few it is still in the caches
 _TRIES = 3  # of a write whose temporary name goes away
 _NOT_PLAIN = re.compile(rb"[^a-z0-9_-]")
-# makes a bytearray that is not filled with zeros first
-_unfilled = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
-    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
-)
 _MAX_FOLDER = 200  # bytes; file systems allow 255
 _FOR_NOW = {
     errno.ENOSPC,
@@ -302,19 +298,38 @@ def _read(agent: str, path: str, digest: str, max_bytes: int) -> tuple[memoryvie
             problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
             raise _corrupt(agent, path, digest, problem)
         with io.FileIO(descriptor, closefd=False) as file:
-            # what has grown fills the byte too many, and then has another digest
-            return _read_and_hashed(file, status.st_size + 1)
+            data, found = _read_and_hashed(file, status.st_size)
+        if len(data) > status.st_size:
+            raise _corrupt(agent, path, digest, f"it is longer than its {status.st_size} bytes")
+        return data, found
     finally:
         os.close(descriptor)
 
 
-def _read_and_hashed(file: io.FileIO, at_most: int) -> tuple[memoryview, blake3]:
-    """Return what a file holds and its hash, taken piece by piece while that is in the caches."""
-    data, found, n_read = memoryview(_unfilled(None, at_most)), _hash_of(at_most), 0
-    while n_bytes := file.readinto(data[n_read : n_read + _PIECE]):
-        found.update(data[n_read : n_read + n_bytes])
-        n_read += n_bytes
+def _read_and_hashed(file: io.RawIOBase, n_bytes: int) -> tuple[memoryview, blake3]:
+    """Return what a file holds and its hash, taken piece by piece while that is in the caches.
+
+    Args:
+        n_bytes: that it is said to hold; one more is read if there is one.
+    """
+    data, found, n_read = memoryview(_unfilled(n_bytes + 1)), _hash_of(n_bytes), 0
+    while n_new := file.readinto(data[n_read : n_read + _PIECE]):
+        found.update(data[n_read : n_read + n_new])
+        n_read += n_new
+    if n_new is None:  # a file system that does not wait
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return data[:n_read], found
+
+
+def _unfilled(n_bytes: int) -> bytearray:
+    """Return a bytearray that is not filled with zeros first, as CPython alone can make one."""
+    try:
+        make = ctypes.pythonapi.PyByteArray_FromStringAndSize
+    except AttributeError:
+        return bytearray(n_bytes)
+    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t)
+    made: bytearray = make(None, n_bytes)
+    return made
 
 
 def _digests(folder: Path) -> list[str]:

@@ -3,12 +3,12 @@
     python -m sleepmem.bench.runtime.resting FOLDER MODEL N_AGENTS N_RESIDENT
 
 Each is born, is told something, answers it and rests; no more than N_RESIDENT of them stay awake.
-It is looked twice, once the first N_RESIDENT have lived and once all have, and those who are awake
-have lived as much both times: what a process makes once, and caches that are bounded, are full by
-then and stand on both sides. What malloc keeps free for later is given back before each look: it is
-no agent's, and how much it is differs by megabytes from one moment to the next. What lies free in
-pages that are partly used is counted. A line of JSON whenever some have lived; the last one has the
-bytes.
+It is looked twice, once the first N_RESIDENT have lived and once all have. Those who are awake have
+filled as much of their window both times, and none has slept: what a process makes once, and caches
+that are bounded, are full by then and stand on both sides. What malloc keeps free for later is
+given back before each look: it is no agent's, and how much it is differs by megabytes from one
+moment to the next. What lies free in pages that are partly used is counted. A line of JSON whenever
+some have lived; the last one has the bytes.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from sleepmem.events import Event, SleepStarted
 from sleepmem.memory import SleepMemory
 
 STATM = Path("/proc/self/statm")
-N_TURNS = 32  # of those who are awake when it is looked
+FILLED = 0.7  # share of the window of those who are awake when it is looked; at more they sleep
 
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
     """Print what each agent after those who stay awake at first added to what is resident."""
     database = f"sqlite:///{folder / 'resting.db'}"
-    async with SleepMemory(database, model=model, resident=n_resident) as memory:
+    async with SleepMemory(
+        database, model=model, resident=n_resident, on_event=_must_not_sleep
+    ) as memory:
 
         async def live(first: int, stop: int) -> None:
-            names = (f"agent-{n}" for n in range(first, stop))
-            await asyncio.gather(*(_live(memory, name) for name in names))
+            await asyncio.gather(*(_live(memory, n) for n in range(first, stop)))
 
         async def looked(first: int, stop: int) -> int:
             for at in range(first, stop, n_resident):
                 await live(at, min(at + n_resident, stop))
                 _say(share=at / n_agents)
-            for _ in range(N_TURNS - 1):
+            told = await (await memory.agent(_name(stop - 1))).stats()
+            for _ in range(int(FILLED * told.window / told.n_tokens) - 1):
                 await live(stop - n_resident, stop)
             return _resident_bytes()
 
@@ -50,8 +53,17 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
         _say(share=1.0, bytes_per_agent=(all_ - few) / (n_agents - n_resident))
 
 
-async def _live(memory: SleepMemory, name: str) -> None:
-    agent = await memory.agent(name)
+def _must_not_sleep(event: Event) -> None:
+    if isinstance(event, SleepStarted):
+        sys.exit(f"{event.agent} sleeps, and would not be awake when it is looked")
+
+
+def _name(n: int) -> str:
+    return f"agent-{n}"
+
+
+async def _live(memory: SleepMemory, n: int) -> None:
+    agent = await memory.agent(_name(n))
     await agent.say("My dog is called Rex.", max_tokens=1)
 
 

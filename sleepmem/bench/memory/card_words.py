@@ -182,7 +182,8 @@ def _opponents(without: Sequence[str]) -> str:
             "Attention is a model without fast weights that reads the history itself: all of it, "
             f"up to {SPAN} sleeps, or the last window. It was not trained from nothing: its "
             "embeddings and first layer began as those of ours at about step 5,550. It took "
-            f"{progress.step:,} steps, with {settings.options['questions']} questions to a life."
+            f"{progress.step:,} steps, with {settings.options['questions']} questions to a life, "
+            "and none of the wordings that are put together for one thing alone."
         )
     missing = [OPPONENT_IS[name] for name in OPPONENTS if name in without]
     if missing:

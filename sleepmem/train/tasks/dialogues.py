@@ -26,8 +26,8 @@ STAGES = (
                    sentences=0.7, in_pieces=0.3, abstain=0.1),
     Load(8, 5, FLAT, n_relations=20, sentences=0.85, in_pieces=0.2),
     Load(10, 6, in_pieces=0.1, sentences=0.9),
-    Load(16, 8, in_pieces=0.05, sentences=0.95, abstain=0.12),
-    Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95, abstain=0.12),
+    Load(16, 8, in_pieces=0.05, sentences=0.95, abstain=0.05),
+    Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95, abstain=0.05),
 )  # fmt: skip
 # Names are learned while nothing else tells facts apart, or not at all: where what is said does,
 # they are left out of the keys, and then no gradient brings them back.

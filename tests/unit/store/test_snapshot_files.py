@@ -3,15 +3,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import io
 import os
 import stat
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Iterable
-from itertools import chain, repeat
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -23,7 +20,7 @@ from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnava
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
-from sleepmem.store.files import MUCH, _read_and_hashed, folder_name
+from sleepmem.store.files import MUCH, folder_name
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 
@@ -129,31 +126,6 @@ async def test_file_that_changes_its_length_while_it_is_read(
             await read_after(data, after)
     found = await read_after(data + b"\0", data)
     assert (len(found), found) == (n_bytes, data)
-
-
-class Slow(io.RawIOBase):
-    """A file that gives what it holds in the given numbers of bytes; None is not now."""
-
-    def __init__(self, data: bytes, pieces: Iterable[int | None]) -> None:
-        self._rest, self._pieces = io.BytesIO(data), iter(pieces)
-
-    def readinto(self, into: Any) -> int | None:
-        n_bytes = next(self._pieces)
-        return n_bytes and self._rest.readinto(into[:n_bytes])
-
-
-@given(st.binary(max_size=64), st.lists(st.integers(1, 9)), st.integers(0, 64))
-def test_pieces_of_any_length_are_read_and_hashed_as_one(
-    data: bytes, pieces: list[int], said: int
-) -> None:
-    read, found = _read_and_hashed(Slow(data, chain(pieces, repeat(64))), said)
-    assert read == data[: said + 1]
-    assert found.digest() == blake3(data[: said + 1]).digest()
-
-
-def test_file_that_is_not_ready_is_no_corrupt_one() -> None:
-    with pytest.raises(BlockingIOError):
-        _read_and_hashed(Slow(b"weights", (3, None)), 7)
 
 
 async def test_few_threads_read_and_end_with_the_store(tmp_path: Path) -> None:

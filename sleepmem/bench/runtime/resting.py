@@ -32,10 +32,13 @@ FILLED = 0.7  # share of the window of those who are awake when it is looked; at
 
 async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> None:
     """Print what each agent after those who stay awake at first added to what is resident."""
-    database = f"sqlite:///{folder / 'resting.db'}"
-    async with SleepMemory(
-        database, model=model, resident=n_resident, on_event=_must_not_sleep
-    ) as memory:
+    database, slept = f"sqlite:///{folder / 'resting.db'}", list[str]()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, SleepStarted):
+            slept.append(event.agent)
+
+    async with SleepMemory(database, model=model, resident=n_resident, on_event=watch) as memory:
 
         async def live(first: int, stop: int) -> None:
             await asyncio.gather(*(_live(memory, n) for n in range(first, stop)))
@@ -47,15 +50,12 @@ async def measured(folder: Path, model: str, n_agents: int, n_resident: int) -> 
             told = await (await memory.agent(_name(stop - 1))).stats()
             for _ in range(int(FILLED * told.window / told.n_tokens) - 1):
                 await live(stop - n_resident, stop)
+            if slept:
+                sys.exit(f"{slept[0]} slept, so it was not awake when it was looked")
             return _resident_bytes()
 
         few, all_ = await looked(0, n_resident), await looked(n_resident, n_agents)
         _say(share=1.0, bytes_per_agent=(all_ - few) / (n_agents - n_resident))
-
-
-def _must_not_sleep(event: Event) -> None:
-    if isinstance(event, SleepStarted):
-        sys.exit(f"{event.agent} sleeps, and would not be awake when it is looked")
 
 
 def _name(n: int) -> str:

@@ -67,6 +67,14 @@ def test_memory_that_malloc_keeps_free_is_no_agents() -> None:
     assert kept - before < 8 << 20
 
 
+async def test_agents_that_slept_are_not_counted_as_awake(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resting, "FILLED", 0.9)
+    with pytest.raises(SystemExit, match="slept, so it was not awake"):
+        await resting.measured(tmp_path, folder, 4, 2)
+
+
 async def test_calls_take_turns_and_nobody_is_always_first() -> None:
     called: list[str] = []
 

@@ -332,6 +332,8 @@ class SnapshotStore(Protocol):
     async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
         """Return `load` of what `get` returns, called beside the event loop.
 
+        What is little and in memory may be loaded in it, at once: as soon as threads change.
+
         Raises:
             SnapshotNotFound, SnapshotCorrupt: as `get`, and `load` was not called; or as it does
         """

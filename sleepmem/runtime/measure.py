@@ -9,7 +9,7 @@ from sleepmem.runtime.parts import Parts
 from sleepmem.types import Episode, Measures, Role
 
 MAX_EARLIER = 4  # episodes of the lineage on which interference is measured
-BLOCK = 16  # tokens that are read in one call, which takes about as long as a step of a sleep
+BLOCK = 12  # tokens that are read in one call, which takes about as long as a step of a sleep
 SCORED = frozenset({Role.USER, Role.TOOL})
 
 

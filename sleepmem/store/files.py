@@ -9,10 +9,8 @@ A write whose temporary name is swept away begins again.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import hmac
-import io
 import os
 import re
 import secrets
@@ -36,16 +34,22 @@ from sleepmem.errors import (
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store.commits import ended
 from sleepmem.store.disk import Disk
+from sleepmem.store.reading import (
+    NotCached,
+    ReadInto,
+    hashed,
+    read_cached,
+    read_snapshot,
+    read_waiting,
+)
 from sleepmem.types import Snapshot, checked_name
 
-MUCH = 4 << 20  # bytes that take one processor half a millisecond to hash
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
 
 T = TypeVar("T")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
-_PIECE = 2 << 20  # bytes that are read and hashed by turns; more leave the caches in between
 _READERS = 2  # each reads into memory of its own: with few it is still in the caches
 _TRIES = 3  # of a write whose temporary name goes away
 _NOT_PLAIN = re.compile(rb"[^a-z0-9_-]")
@@ -92,6 +96,8 @@ class SnapshotFiles:
 
     async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
         path = os.path.join(self._data, folder_name(agent), checked_digest(digest))
+        with suppress(NotCached):
+            return self._load(agent, digest, path, load, read_cached)
         loop = asyncio.get_running_loop()
         # there and back once: each change of threads costs a third of hashing a MiB
         loading = loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
@@ -205,13 +211,21 @@ class SnapshotFiles:
                 return False
             return found
 
-    def _load(self, agent: str, digest: str, path: str, load: Callable[[SnapshotBytes], T]) -> T:
+    def _load(
+        self,
+        agent: str,
+        digest: str,
+        path: str,
+        load: Callable[[SnapshotBytes], T],
+        read_into: ReadInto = read_waiting,
+    ) -> T:
+        corrupt = partial(_corrupt, agent, path, digest)
         with _translated(f"snapshot {digest}", "read"):
             try:
-                data, found = _read(agent, path, digest, self._max_bytes)
+                data, found = read_snapshot(path, self._max_bytes, corrupt, read_into)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, digest) from exc
-        return loaded(data, found, digest, load, partial(_corrupt, agent, path, digest))
+        return loaded(data, found, digest, load, corrupt)
 
 
 def loaded(
@@ -253,16 +267,6 @@ def checked_digest(digest: str) -> str:
     return digest
 
 
-def hashed(data: SnapshotBytes) -> blake3:
-    """Return the hash of `data`."""
-    return _hash_of(len(data)).update(data)
-
-
-def _hash_of(n_bytes: int) -> blake3:
-    """Return the hash of nothing yet; what is `MUCH` is shared out among all processors."""
-    return blake3(max_threads=blake3.AUTO if n_bytes >= MUCH else 1)
-
-
 def folder_name(agent: str) -> str:
     """Return the folder of an agent: one name for each agent on every file system.
 
@@ -278,58 +282,6 @@ def folder_name(agent: str) -> str:
 
 def _corrupt(agent: str, path: str, digest: str, problem: str) -> SnapshotCorrupt:
     return SnapshotCorrupt(digest, problem, agent=agent, remedy=f"Delete {os.path.abspath(path)}")
-
-
-def _read(agent: str, path: str, digest: str, max_bytes: int) -> tuple[memoryview, blake3]:
-    """Return the bytes of the file of a snapshot and their hash, which nobody has compared yet."""
-    # no links and no waiting on a pipe: only what `_write` makes is read
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as exc:
-        if exc.errno == errno.ELOOP:
-            raise _corrupt(agent, path, digest, "it is a link") from exc
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _corrupt(agent, path, digest, "it is not a file")
-        if status.st_size > max_bytes:
-            problem = f"{status.st_size} bytes are more than the limit of {max_bytes}"
-            raise _corrupt(agent, path, digest, problem)
-        with io.FileIO(descriptor, closefd=False) as file:
-            data, found = _read_and_hashed(file, status.st_size)
-        if len(data) > status.st_size:
-            raise _corrupt(agent, path, digest, f"it is longer than its {status.st_size} bytes")
-        return data, found
-    finally:
-        os.close(descriptor)
-
-
-def _read_and_hashed(file: io.RawIOBase, n_bytes: int) -> tuple[memoryview, blake3]:
-    """Return what a file holds and its hash, taken piece by piece while that is in the caches.
-
-    Args:
-        n_bytes: that it is said to hold; one more is read if there is one.
-    """
-    data, found, n_read = memoryview(_unfilled(n_bytes + 1)), _hash_of(n_bytes), 0
-    while n_new := file.readinto(data[n_read : n_read + _PIECE]):
-        found.update(data[n_read : n_read + n_new])
-        n_read += n_new
-    if n_new is None:  # a file system that does not wait
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return data[:n_read], found
-
-
-def _unfilled(n_bytes: int) -> bytearray:
-    """Return a bytearray that is not filled with zeros first, as CPython alone can make one."""
-    try:
-        make = ctypes.pythonapi.PyByteArray_FromStringAndSize
-    except AttributeError:
-        return bytearray(n_bytes)
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t)
-    made: bytearray = make(None, n_bytes)
-    return made
 
 
 def _digests(folder: Path) -> list[str]:

@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sleepmem.errors import AgentNotFound, SnapshotCorrupt, SnapshotNotFound
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import schema
-from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, hashed, loaded
+from sleepmem.store.files import MAX_BYTES, check_size, checked_digest, loaded
 from sleepmem.store.inserts import INSERTS
+from sleepmem.store.reading import hashed
 from sleepmem.store.transactions import Transactions
 from sleepmem.types import Snapshot, checked_name
 

@@ -20,7 +20,8 @@ from sleepmem.errors import ConfigError, SnapshotCorrupt, StoreError, StoreUnava
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import SnapshotFiles
 from sleepmem.store.disk import Disk
-from sleepmem.store.files import MUCH, folder_name
+from sleepmem.store.files import folder_name
+from sleepmem.store.reading import LITTLE, MUCH
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255)
 
@@ -87,7 +88,7 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
     assert await store.get("ana", digest) == data
 
 
-@pytest.mark.parametrize("n_bytes", [0, 1, MUCH - 1, MUCH, 3 * MUCH + 7])
+@pytest.mark.parametrize("n_bytes", [0, 1, LITTLE - 1, LITTLE, MUCH - 1, MUCH, 3 * MUCH + 7])
 async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_bytes: int) -> None:
     store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
     digest = (await store.put("ana", data)).digest
@@ -108,11 +109,11 @@ async def test_file_that_changes_its_length_while_it_is_read(
 
     def read_after(before: bytes, after: bytes) -> Awaitable[SnapshotBytes]:
         def fstat(descriptor: int) -> os.stat_result:
+            path.write_bytes(before)
             found = real_fstat(descriptor)
             path.write_bytes(after)
             return found
 
-        path.write_bytes(before)
         monkeypatch.setattr(os, "fstat", fstat)
         return store.get("ana", digest)
 
@@ -130,7 +131,7 @@ async def test_file_that_changes_its_length_while_it_is_read(
 
 async def test_few_threads_read_and_end_with_the_store(tmp_path: Path) -> None:
     store = SnapshotFiles(tmp_path)
-    digest = (await store.put("ana", b"weights")).digest
+    digest = (await store.put("ana", bytes(LITTLE))).digest
 
     def ident(_data: SnapshotBytes) -> int:
         return threading.get_ident()
@@ -370,7 +371,7 @@ async def test_a_cancelled_restore_ends_after_its_load(tmp_path: Path) -> None:
         ended.set()
 
     store = SnapshotFiles(tmp_path)
-    snapshot = await store.put("ana", b"same")
+    snapshot = await store.put("ana", bytes(LITTLE))
     task = asyncio.create_task(store.restore("ana", snapshot.digest, slow))
     await asyncio.to_thread(began.wait)
     task.cancel()

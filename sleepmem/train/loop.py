@@ -120,13 +120,15 @@ def train(
         loss.backward()
         if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
             raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
-        optimizers.step(learning_rate(settings, progress.step))
+        is_averaged = progress.step >= settings.steps - settings.average
+        optimizers.step(learning_rate(settings, progress.step), is_averaged=is_averaged)
         progress.step += 1
         progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
         progress.seconds += monotonic() - started
         if passes == max(offered) and len(result.right):
             _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
+    optimizers.settle()
 
 
 def forced_stage(settings: TrainSettings, step: int, n_stages: int) -> int:

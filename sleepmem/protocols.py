@@ -108,7 +108,8 @@ class SleepLM(Protocol):
     def load(self, data: SnapshotBytes) -> FastWeights:
         """Return the weights that `dump` wrote, which may lie in `data`; trusts nothing.
 
-        Depends on its argument alone: it is called where that was read, beside any other call.
+        Depends on its argument alone: it is called where that was read, beside any other call,
+        and in the event loop where that is little.
 
         Raises:
             SnapshotCorrupt: a name, shape, dtype, size or value does not fit.
@@ -332,7 +333,8 @@ class SnapshotStore(Protocol):
     async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
         """Return `load` of what `get` returns, called beside the event loop.
 
-        What is little and in memory may be loaded in it, at once: as soon as threads change.
+        Up to about a MiB that lies in memory may be loaded in the loop itself, which takes no
+        longer than to change threads.
 
         Raises:
             SnapshotNotFound, SnapshotCorrupt: as `get`, and `load` was not called; or as it does

@@ -34,14 +34,7 @@ from sleepmem.errors import (
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store.commits import ended
 from sleepmem.store.disk import Disk
-from sleepmem.store.reading import (
-    NotCached,
-    ReadInto,
-    hashed,
-    read_cached,
-    read_snapshot,
-    read_waiting,
-)
+from sleepmem.store.reading import AlwaysMight, MightWait, hashed, read_snapshot
 from sleepmem.types import Snapshot, checked_name
 
 MAX_BYTES = 1 << 30  # 1 GiB, more than ten times the fast weights of the largest model tried
@@ -82,6 +75,7 @@ class SnapshotFiles:
         self._data = data
         self._max_bytes = max_bytes
         self._disk = disk or Disk()
+        self._reads_at_once = True  # until the file system says that it cannot
         self._flushed: set[Path] = set()  # folders whose own names are known to be durable
         # its threads end with it
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sleepmem-snapshots")
@@ -96,8 +90,16 @@ class SnapshotFiles:
 
     async def restore(self, agent: str, digest: str, load: Callable[[SnapshotBytes], T]) -> T:
         path = os.path.join(self._data, folder_name(agent), checked_digest(digest))
-        with suppress(NotCached):
-            return self._load(agent, digest, path, load, read_cached)
+        if self._reads_at_once:
+            try:
+                restored = self._load(agent, digest, path, load, may_wait=False)
+            except AlwaysMight:
+                self._reads_at_once = False
+            except MightWait:
+                pass
+            else:
+                await asyncio.sleep(0)  # who restores many lets others run in between
+                return restored
         loop = asyncio.get_running_loop()
         # there and back once: each change of threads costs a third of hashing a MiB
         loading = loop.run_in_executor(self._readers, self._load, agent, digest, path, load)
@@ -217,12 +219,13 @@ class SnapshotFiles:
         digest: str,
         path: str,
         load: Callable[[SnapshotBytes], T],
-        read_into: ReadInto = read_waiting,
+        *,
+        may_wait: bool = True,
     ) -> T:
         corrupt = partial(_corrupt, agent, path, digest)
         with _translated(f"snapshot {digest}", "read"):
             try:
-                data, found = read_snapshot(path, self._max_bytes, corrupt, read_into)
+                data, found = read_snapshot(path, self._max_bytes, corrupt, may_wait=may_wait)
             except FileNotFoundError as exc:
                 raise SnapshotNotFound(agent, digest) from exc
         return loaded(data, found, digest, load, corrupt)

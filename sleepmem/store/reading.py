@@ -1,7 +1,7 @@
 """A snapshot's bytes from a file into memory, hashed on the way; nothing here trusts them.
 
 What lies in the system's cache can be read without a thread of its own: for a MiB the change of
-threads there and back takes a third of the time. What may have to wait for a disk never is.
+threads there and back takes a third of the time. Its bytes are never waited for then; its name is.
 """
 
 from __future__ import annotations
@@ -28,44 +28,31 @@ _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)  # fail rather than wait; 0 where no sys
 ReadInto = Callable[[int, memoryview, int], int]
 
 
-class NotCached(Exception):
-    """Reading a file might wait, or take long; nothing was done."""
+class MightWait(Exception):
+    """Reading a file might wait, or take long; what was read of it is dropped."""
 
 
-def read_waiting(descriptor: int, into: memoryview, _offset: int) -> int:
-    """Read what comes next, from wherever it lies."""
-    with io.FileIO(descriptor, closefd=False) as file:
-        n_bytes = file.readinto(into)
-    if n_bytes is None:  # a file system that does not wait
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return n_bytes
-
-
-def read_cached(descriptor: int, into: memoryview, offset: int) -> int:
-    """Read what comes next if it is little and lies in memory.
-
-    Raises:
-        NotCached: it may not.
-    """
-    if not _AT_ONCE or offset + len(into) > LITTLE:
-        raise NotCached
-    try:
-        return os.preadv(descriptor, [into], offset, _AT_ONCE)
-    except OSError as exc:  # EAGAIN, or a file system that cannot tell
-        raise NotCached from exc
+class AlwaysMight(MightWait):
+    """So might reading any other file of the same file system."""
 
 
 def read_snapshot(
-    path: str, max_bytes: int, corrupt: Callable[[str], SnapshotCorrupt], read_into: ReadInto
+    path: str,
+    max_bytes: int,
+    corrupt: Callable[[str], SnapshotCorrupt],
+    *,
+    may_wait: bool = True,
 ) -> tuple[memoryview, blake3]:
     """Return the bytes of the file of a snapshot and their hash, which nobody has compared yet.
 
     Args:
         corrupt: makes the error of a problem.
+        may_wait: for a disk; if not, only what is `LITTLE` and in memory is read.
 
     Raises:
         SnapshotCorrupt: it is no plain file, or longer than it says or than `max_bytes`.
-        NotCached: as `read_into`.
+        OSError: it is not there, or cannot be read.
+        MightWait: it might although it may not.
     """
     # no links and no waiting on a pipe: only what the store makes is read
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -81,12 +68,42 @@ def read_snapshot(
             raise corrupt("it is not a file")
         if status.st_size > max_bytes:
             raise corrupt(f"{status.st_size} bytes are more than the limit of {max_bytes}")
+        if not may_wait and status.st_size > LITTLE:
+            raise MightWait
+        read_into = _read_waiting if may_wait else _read_cached
         data, found = _read_and_hashed(descriptor, status.st_size, read_into)
         if len(data) > status.st_size:
             raise corrupt(f"it is longer than its {status.st_size} bytes")
         return data, found
     finally:
         os.close(descriptor)
+
+
+def _read_waiting(descriptor: int, into: memoryview, _offset: int) -> int:
+    """Read what comes next, from wherever it lies; BlockingIOError if it is never waited for."""
+    with io.FileIO(descriptor, closefd=False) as file:
+        n_bytes = file.readinto(into)
+    if n_bytes is None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return n_bytes
+
+
+def _read_cached(descriptor: int, into: memoryview, offset: int) -> int:
+    """Read what comes next if it lies in memory.
+
+    Raises:
+        MightWait: it may not.
+    """
+    if not _AT_ONCE:
+        raise AlwaysMight
+    try:
+        n_bytes = os.preadv(descriptor, [into], offset, _AT_ONCE)
+    except OSError as exc:
+        raise (MightWait if exc.errno == errno.EAGAIN else AlwaysMight) from exc
+    # room for one byte more than there are: Linux 5.9 and 5.10 say the end where others would wait
+    if not n_bytes and len(into) > 1:
+        raise MightWait
+    return n_bytes
 
 
 def hashed(data: SnapshotBytes) -> blake3:

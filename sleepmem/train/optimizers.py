@@ -1,4 +1,4 @@
-"""Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all; and the mean."""
+"""Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
 
 from __future__ import annotations
 
@@ -9,77 +9,60 @@ import torch
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM
+from sleepmem.train.averaging import TailMean
 from sleepmem.train.settings import TrainSettings
 
 State = dict[str, Tensor]
 
 
-MEAN = "mean"  # how names of its tensors begin
+MEAN = "mean."  # how the names of its tensors begin
 
 
 class Optimizers:
-    """One or two optimisers that step together along one schedule, and the mean of their steps.
+    """One or two optimisers that step together along one schedule.
 
-    Source of the mean: stochastic weight averaging, arXiv 1803.05407.
+    Attributes:
+        mean: of the weights after the last steps; it is saved and resumed with the optimisers.
     """
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer], lm: SleepForCausalLM) -> None:
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], mean: TailMean) -> None:
         self._parts = parts
         self._peaks = [[group["lr"] for group in part.param_groups] for part in parts]
-        self._weights = dict(lm.named_parameters())
-        self._mean: State = {}
-        self._n_steps = 0  # that it is of
+        self.mean = mean
 
-    def step(self, scale: float, *, is_averaged: bool = False) -> None:
-        """Update the weights at `scale` times the peak learning rates, and drop the gradients.
-
-        Args:
-            is_averaged: the weights after the step go into the mean; one that do not end it.
-        """
+    def step(self, scale: float) -> None:
+        """Update the weights at `scale` times the peak learning rates, and drop the gradients."""
         for part, peaks in zip(self._parts, self._peaks, strict=True):
             for group, peak in zip(part.param_groups, peaks, strict=True):
                 group["lr"] = peak * scale
             part.step()
             part.zero_grad(set_to_none=True)
-        self._n_steps = self._n_steps + 1 if is_averaged else 0
-        if self._n_steps == 1:
-            self._mean = {name: p.detach().clone() for name, p in self._weights.items()}
-        for name, mean in self._mean.items() if self._n_steps else ():
-            mean.lerp_(self._weights[name].detach(), 1 / self._n_steps)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Give the model the mean of its last steps, if there is one, and end it."""
-        for name, mean in self._mean.items() if self._n_steps else ():
-            self._weights[name].copy_(mean)
-        self._n_steps = 0
 
     def tensors(self) -> State:
         """Return all that a resume needs."""
-        tensors = {
+        ours = {
             f"{n}.{index}.{key}": torch.as_tensor(value).contiguous()
             for n, part in enumerate(self._parts)
             for index, entry in part.state_dict()["state"].items()
             for key, value in entry.items()
         }
-        if self._n_steps:
-            tensors |= {f"{MEAN}.{name}": mean for name, mean in self._mean.items()}
-            tensors[MEAN] = torch.tensor(self._n_steps)
-        return tensors
+        return ours | {f"{MEAN}{name}": tensor for name, tensor in self.mean.tensors().items()}
 
     def restore(self, tensors: State) -> None:
         """Take over what `tensors` returned."""
         states: list[dict[int, State]] = [{} for _ in self._parts]
-        ours = {name: t for name, t in tensors.items() if name.startswith(MEAN)}
-        for name in tensors.keys() - ours.keys():
+        mean: State = {}
+        for name, tensor in tensors.items():
+            if name.startswith(MEAN):
+                mean[name.removeprefix(MEAN)] = tensor
+                continue
             n, index, key = name.split(".", 2)
-            states[int(n)].setdefault(int(index), {})[key] = tensors[name]
+            states[int(n)].setdefault(int(index), {})[key] = tensor
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(
                 {"state": state, "param_groups": part.state_dict()["param_groups"]}
             )
-        self._n_steps = int(ours.pop(MEAN, 0))
-        self._mean = {name.removeprefix(f"{MEAN}."): mean for name, mean in ours.items()}
+        self.mean.restore(mean)
 
 
 def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizers:
@@ -97,14 +80,14 @@ def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizer
     ]
     adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     if settings.optimizer == "adamw":
-        return Optimizers([adamw], lm)
+        return Optimizers([adamw], TailMean(lm))
     muon = torch.optim.Muon(
         in_blocks,
         lr=settings.muon_lr,
         weight_decay=settings.weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
-    return Optimizers([adamw, muon], lm)
+    return Optimizers([adamw, muon], TailMean(lm))
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

@@ -52,7 +52,8 @@ class TrainSettings(Value):
         lr, muon_lr: peaks of AdamW and of Muon, both on the scale of AdamW.
         decay: steps at the end over which both fall; None is all after the warm-up. With a number
             a run that was stopped before them goes on to more steps as if they had been asked for.
-        average: steps at the end of whose weights the mean is kept; 0 keeps those of the last.
+        average: steps at the end whose mean weights are kept; 0 keeps those after the last. A run
+            that goes on to more steps goes on from the mean.
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
         attention_conv: tokens of the short convolution before attention; 0 is none.

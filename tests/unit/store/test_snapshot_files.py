@@ -88,7 +88,7 @@ async def test_flipped_bit_cut_and_longer_file_are_refused(tmp_path: Path) -> No
     assert await store.get("ana", digest) == data
 
 
-@pytest.mark.parametrize("n_bytes", [0, 1, LITTLE - 1, LITTLE, MUCH - 1, MUCH, 3 * MUCH + 7])
+@pytest.mark.parametrize("n_bytes", [0, 1, LITTLE, LITTLE + 1, MUCH - 1, MUCH, 3 * MUCH + 7])
 async def test_file_of_any_size_is_read_and_checked_whole(tmp_path: Path, n_bytes: int) -> None:
     store, data = SnapshotFiles(tmp_path), os.urandom(n_bytes)
     digest = (await store.put("ana", data)).digest
@@ -131,7 +131,7 @@ async def test_file_that_changes_its_length_while_it_is_read(
 
 async def test_few_threads_read_and_end_with_the_store(tmp_path: Path) -> None:
     store = SnapshotFiles(tmp_path)
-    digest = (await store.put("ana", bytes(LITTLE))).digest
+    digest = (await store.put("ana", bytes(LITTLE + 1))).digest
 
     def ident(_data: SnapshotBytes) -> int:
         return threading.get_ident()
@@ -371,7 +371,7 @@ async def test_a_cancelled_restore_ends_after_its_load(tmp_path: Path) -> None:
         ended.set()
 
     store = SnapshotFiles(tmp_path)
-    snapshot = await store.put("ana", bytes(LITTLE))
+    snapshot = await store.put("ana", bytes(LITTLE + 1))
     task = asyncio.create_task(store.restore("ana", snapshot.digest, slow))
     await asyncio.to_thread(began.wait)
     task.cancel()

@@ -69,8 +69,6 @@ def _setting(
 @_setting(click.FloatRange(0, min_open=True), "--muon-lr", default=2e-3, help="Peak, of Muon.")
 @_setting(click.IntRange(1), "--decay", default=None,
           help="Steps at the end over which both fall. [all after the warm-up]")  # fmt: skip
-@_setting(click.IntRange(0), "--average", default=0,
-          help="Steps at the end whose weights are averaged.")  # fmt: skip
 @_setting(click.IntRange(1), "--batch", default=12, help="Contexts in a step.")
 @_setting(click.Choice(["gated", "forced"]), "--curriculum", default="gated",
           help="Open a stage when the one before is learned, or evenly.")  # fmt: skip

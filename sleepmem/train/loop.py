@@ -96,8 +96,6 @@ def train(
 ) -> None:
     """Train from `progress` to the last step, advancing all three in place.
 
-    Who goes on after it goes on from the mean, if there is one.
-
     Args:
         on_step: called after each step with the progress and the loss in nats.
 
@@ -105,8 +103,6 @@ def train(
         TrainingDiverged: weights are those before the step.
     """
     lm.train()
-    first_averaged = settings.steps - min(settings.average, settings.steps)
-    optimizers.mean.keep(max(0, progress.step - first_averaged))  # it may have been of fewer steps
     while progress.step < settings.steps:
         started = monotonic()
         if settings.curriculum == "forced":
@@ -125,15 +121,12 @@ def train(
         if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
             raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
         optimizers.step(learning_rate(settings, progress.step))
-        if progress.step >= first_averaged:
-            optimizers.mean.add()
         progress.step += 1
         progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
         progress.seconds += monotonic() - started
         if passes == max(offered) and len(result.right):
             _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
-    optimizers.mean.settle()
 
 
 def forced_stage(settings: TrainSettings, step: int, n_stages: int) -> int:

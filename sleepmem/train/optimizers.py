@@ -9,26 +9,17 @@ import torch
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM
-from sleepmem.train.averaging import TailMean
 from sleepmem.train.settings import TrainSettings
 
 State = dict[str, Tensor]
 
 
-MEAN = "mean."  # how the names of its tensors begin
-
-
 class Optimizers:
-    """One or two optimisers that step together along one schedule.
+    """One or two optimisers that step together along one schedule."""
 
-    Attributes:
-        mean: of the weights after the last steps; it is saved and resumed with the optimisers.
-    """
-
-    def __init__(self, parts: Sequence[torch.optim.Optimizer], mean: TailMean) -> None:
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self._parts = parts
         self._peaks = [[group["lr"] for group in part.param_groups] for part in parts]
-        self.mean = mean
 
     def step(self, scale: float) -> None:
         """Update the weights at `scale` times the peak learning rates, and drop the gradients."""
@@ -40,29 +31,23 @@ class Optimizers:
 
     def tensors(self) -> State:
         """Return all that a resume needs."""
-        ours = {
+        return {
             f"{n}.{index}.{key}": torch.as_tensor(value).contiguous()
             for n, part in enumerate(self._parts)
             for index, entry in part.state_dict()["state"].items()
             for key, value in entry.items()
         }
-        return ours | {f"{MEAN}{name}": tensor for name, tensor in self.mean.tensors().items()}
 
     def restore(self, tensors: State) -> None:
         """Take over what `tensors` returned."""
         states: list[dict[int, State]] = [{} for _ in self._parts]
-        mean: State = {}
         for name, tensor in tensors.items():
-            if name.startswith(MEAN):
-                mean[name.removeprefix(MEAN)] = tensor
-                continue
             n, index, key = name.split(".", 2)
             states[int(n)].setdefault(int(index), {})[key] = tensor
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(
                 {"state": state, "param_groups": part.state_dict()["param_groups"]}
             )
-        self.mean.restore(mean)
 
 
 def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizers:
@@ -80,14 +65,14 @@ def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizer
     ]
     adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     if settings.optimizer == "adamw":
-        return Optimizers([adamw], TailMean(lm))
+        return Optimizers([adamw])
     muon = torch.optim.Muon(
         in_blocks,
         lr=settings.muon_lr,
         weight_decay=settings.weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
-    return Optimizers([adamw, muon], TailMean(lm))
+    return Optimizers([adamw, muon])
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

@@ -134,7 +134,6 @@ def branch_run(
     if (folder / OPTIMIZER).exists() or _temporary(folder, RECORD).exists():
         found, progress = _last_save(folder)
         _fill(folder, lm, optimizers)
-        optimizers.mean.keep(0)
     else:
         _check_step(folder, progress.step)
         _fill(folder, lm)

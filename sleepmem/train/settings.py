@@ -52,8 +52,6 @@ class TrainSettings(Value):
         lr, muon_lr: peaks of AdamW and of Muon, both on the scale of AdamW.
         decay: steps at the end over which both fall; None is all after the warm-up. With a number
             a run that was stopped before them goes on to more steps as if they had been asked for.
-        average: steps at the end whose mean weights are kept; 0 keeps those after the last. A run
-            that goes on to more steps goes on from the mean.
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
         attention_conv: tokens of the short convolution before attention; 0 is none.
@@ -77,7 +75,6 @@ class TrainSettings(Value):
     clip: PositiveFloat = 1.0
     warmup: int = Field(default=50, ge=0)
     decay: PositiveInt | None = None
-    average: int = Field(default=0, ge=0)
     final_lr: float = Field(default=0.05, ge=0, le=1)
     batch: PositiveInt = 12
     curriculum: Literal["gated", "forced"] = "gated"

@@ -81,12 +81,12 @@ class Killed(BaseException):
     """Stands for a kill between two steps."""
 
 
-@pytest.mark.parametrize(("optimizer", "average"), [("adamw", 0), ("muon", 0), ("muon", 15)])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_that_was_cut_and_resumed_equals_an_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, average: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     monkeypatch.setattr(runs, "SAVE_EVERY_S", 0.0)
-    how = settings(steps=24, optimizer=optimizer, average=average)
+    how = settings(steps=24, optimizer=optimizer)
 
     def kill(progress: Progress, loss: float) -> None:
         if progress.step == 13:

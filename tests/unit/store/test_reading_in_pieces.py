@@ -4,6 +4,7 @@ where nothing has to be waited for."""
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import io
 import os
@@ -37,6 +38,14 @@ def test_pieces_of_any_length_are_read_and_hashed_as_one(
     read, found = _read_and_hashed(7, said, read_into)
     assert read == data[: said + 1]
     assert found.digest() == blake3(data[: said + 1]).digest()
+
+
+@pytest.mark.parametrize("n_bytes", [1, 100, LITTLE, LITTLE + 1])
+async def test_what_is_read_begins_on_a_cache_line(tmp_path: Path, n_bytes: int) -> None:
+    store = SnapshotFiles(tmp_path)
+    data = await store.get("ana", (await store.put("ana", bytes(n_bytes))).digest)
+    assert len(data) == n_bytes
+    assert ctypes.addressof(ctypes.c_char.from_buffer(data)) % 64 == 0
 
 
 async def test_file_that_is_not_ready_is_no_corrupt_one(

@@ -26,11 +26,6 @@ from sleepmem.train.runs import read_record
 from sleepmem.train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
-COSTS_MORE = {
-    "decode_p99_gap_during_sleep",
-    "restore_over_raw_read_1mib",
-    "restore_over_raw_read_16mib",
-}  # goals of the runtime that its record misses, as README says
 FOLDER = checkpoint_folder("sleepmem/tiny-2")
 MISSED = {
     f"memory.{hops}_hop.gain_over_{who}"
@@ -69,7 +64,7 @@ def test_goals_of_the_runtime_hold_in_its_record() -> None:
     assert record["size"] == "full"
     rows = [Row(**row) for row in record["rows"]]
     assert [row.name for row in rows] == list(ROW_IS)
-    assert {row.name for row in rows if not row.holds} == COSTS_MORE
+    assert not [row.name for row in rows if not row.holds]
 
 
 def test_command_in_the_card_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def _read_and_hashed(
 
 
 def _room(n_bytes: int) -> memoryview:
-    """Return room for so many bytes that begins on a cache line: reading into it is a tenth less."""
+    """Return room for so many bytes, from a cache line on: reading into it takes a tenth less."""
     buffer = _unfilled(n_bytes + _LINE)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % _LINE
     return memoryview(buffer)[start : start + n_bytes]

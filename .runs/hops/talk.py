@@ -99,9 +99,8 @@ def _chains(rng: random.Random, split: Split) -> list[tuple[Fact, Fact, Subject]
 def _aligned(alias: str, n: int) -> list[tuple[int, list[int]]]:
     """Return the pieces of an alias at the last of `n` places; what has no room is in the first."""
     pieces = text_ids(alias)
-    n_early = max(0, len(pieces) - n + 1)
-    groups = [pieces[:n_early], *([p] for p in pieces[n_early:])] if len(pieces) > n else None
-    groups = groups or [[p] for p in pieces]
+    n_early = max(1, len(pieces) - n + 1)
+    groups = [pieces[:n_early], *([piece] for piece in pieces[n_early:])]
     return list(enumerate(groups, n - len(groups)))
 
 

@@ -5,7 +5,7 @@
 Told: "a r b ; b s c ;" of four chains, interleaved; names are one of 1,000 tokens each. Asked:
 "r a s", which is c. With probability p, 1 up to step 500 and 0 from step 1,500 on, the second pass
 reads a where the first one left what it made of the b that begins "b s c" (teacher forcing); beside
-it the first pass learns to leave a there: by a small loss, with a larger one nothing is learned.
+it the first pass learns to leave a there, by a small loss.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 
 from sleepmem.errors import CheckpointInvalid, CheckpointNotFound
 from sleepmem.model.chat_tokens import ChatTokens
-from sleepmem.model.config import ATTENTION, RECURRENT, SHAPE_FIELDS, SleepConfig
+from sleepmem.model.config import ATTENTION, OPTIONAL_FIELDS, RECURRENT, SHAPE_FIELDS, SleepConfig
 from sleepmem.model.native import NativeSleepLM
 from sleepmem.model.network import SleepForCausalLM
 
@@ -124,7 +124,9 @@ def _read_config(path: Path) -> SleepConfig:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError(f"{CONFIG} is not an object")
-    fields = {name: found[name] for name in (*SHAPE_FIELDS, FLOOR) if name in found}
+    fields = {
+        name: found[name] for name in (*SHAPE_FIELDS, *OPTIONAL_FIELDS, FLOOR) if name in found
+    }
     for name, value in fields.items():
         if not _is_sane(name, value):
             raise ValueError(f"{CONFIG}: {name} cannot be {ascii(value)[:40]}")
@@ -205,7 +207,10 @@ def _line(error: Exception) -> str:
 def fingerprint(folder: Path) -> str:
     """Return BLAKE3-256 in hex over config, slow weights, tokenizer and chat template."""
     config = json.loads((folder / CONFIG).read_text())
-    shape = json.dumps({name: config.get(name) for name in SHAPE_FIELDS}, sort_keys=True)
+    fields = {name: config.get(name) for name in SHAPE_FIELDS}
+    # left out where it is off, as it was before there was such a field
+    fields |= {name: True for name in OPTIONAL_FIELDS if config.get(name)}
+    shape = json.dumps(fields, sort_keys=True)
     digest = blake3()
     for part in (
         shape.encode(),

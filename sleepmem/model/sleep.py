@@ -4,7 +4,8 @@
     repeat `passes` times:  h, fast weights = blocks(h, fast weights)
     keep the fast weights, drop h and every key and value
 
-Hidden states of a pass are the input of the next, as they are; the fast weights carry on, so the
+Hidden states of a pass are the input of the next, as they are, or with `input_injection`
+normalised and beside the tokens, as in looped transformers. The fast weights carry on, so the
 window is written `passes` times over. Attention is causal inside the window and sees keys and
 values of its own pass alone; the short convolution starts from zero in every pass. `passes=1` is
 the plain hybrid. Gradients flow through all of it, so training runs this very code.
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
@@ -44,10 +46,11 @@ def sleep_steps(
     Yields:
         None, and at the last step the new fast weights.
     """
-    h = lm.embed(token_ids)
+    h = embedded = lm.embed(token_ids)
     size = block or h.shape[1]
     masks = mask.split(size, dim=1) if mask is not None else repeat(None)
     for n in range(passes):
+        h = next_input(lm, embedded, h) if n else h
         after: list[LayerState] = []
         for layer, state in zip(lm.model.layers, lm.model.window_start(weights), strict=True):
             done: list[Tensor] = []
@@ -60,6 +63,11 @@ def sleep_steps(
             after.append(state)
         weights = fast_weights(after)
     yield tuple(weights)
+
+
+def next_input(lm: SleepForCausalLM, embedded: Tensor, h: Tensor) -> Tensor:
+    """Return what a pass reads after one that left h, both (batch, tokens, hidden)."""
+    return embedded + F.rms_norm(h, h.shape[-1:]) if lm.config.input_injection else h
 
 
 def sleep(

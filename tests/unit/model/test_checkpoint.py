@@ -47,20 +47,34 @@ def test_fingerprint_stays_when_only_the_writing_library_changes(folder: Path) -
     assert fingerprint(folder) == before == load_checkpoint(str(folder)).fingerprint
 
 
-@pytest.mark.parametrize("what", ["weights", "config", "tokenizer", "template"])
+@pytest.mark.parametrize("what", ["weights", "config", "loop", "tokenizer", "template"])
 def test_fingerprint_covers_all_that_a_snapshot_depends_on(folder: Path, what: str) -> None:
     before = fingerprint(folder)
     if what == "weights":
         tensors = load_file(folder / "model.safetensors")
         tensors["model.norm.weight"][3] += 1e-6
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    elif what == "config":
-        config = json.loads((folder / "config.json").read_text()) | {"rope_theta": 9999.0}
+    elif what in ("config", "loop"):
+        other = {"config": {"rope_theta": 9999.0}, "loop": {"input_injection": True}}[what]
+        config = json.loads((folder / "config.json").read_text()) | other
         (folder / "config.json").write_text(json.dumps(config))
     else:
         name = {"tokenizer": "tokenizer.json", "template": "chat_template.jinja"}[what]
         (folder / name).write_text((folder / name).read_text() + " ")
     assert fingerprint(folder) != before
+
+
+def test_fingerprint_is_that_of_a_checkpoint_that_knows_no_injection_where_it_is_off(
+    folder: Path,
+) -> None:
+    before = fingerprint(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for config["input_injection"] in (False, None):
+        (folder / "config.json").write_text(json.dumps(config))
+        assert fingerprint(folder) == before
+    del config["input_injection"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert fingerprint(folder) == before
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])

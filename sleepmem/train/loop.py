@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
+from sleepmem.train.forcing import Forcing
 from sleepmem.train.objective import Reading, Score, When, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.settings import TrainSettings
@@ -80,6 +81,7 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
             tie_word_embeddings=settings.tied,
             initializer_range=settings.embedding_std,
             linear_gain=settings.linear_gain,
+            input_injection=settings.loop.loop_input == "inject",
         )
     )
     lm.to(settings.device)
@@ -113,10 +115,13 @@ def train(
         offered = (min(settings.passes),) if is_shallow else settings.passes
         passes = rng.choice(offered)
         reading = draw_reading(rng, len(batch.windows)) if settings.speech else None
-        result = _scored(settings, lm, batch, passes, reading)
+        forcing = draw_forcing(rng, settings, progress.step) if settings.forcing else None
+        result = _scored(settings, lm, batch, passes, reading, forcing)
         loss = result.loss
         if result.speech is not None:
             loss = loss + settings.speech * result.speech
+        if result.off is not None:
+            loss = loss + settings.forcing * result.off
         loss.backward()
         if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
             raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
@@ -151,16 +156,31 @@ def draw_reading(rng: Random, n_windows: int) -> Reading:
     return Reading(rng.randrange(n_windows), when)
 
 
+def draw_forcing(rng: Random, settings: TrainSettings, step: int) -> Forcing:
+    """Draw whether a sleep is forced at a step, and how plainly.
+
+    From `forced_from` to the middle the tokens give way; from there to `forced_to` the forcing.
+    """
+    span = max(1, settings.forced_to - settings.forced_from)
+    done = 2 * (step - settings.forced_from) / span
+    return Forcing(rng.random() >= done - 1, min(1.0, max(0.0, 1 - done)))
+
+
 def _scored(
     settings: TrainSettings,
     lm: SleepForCausalLM,
     batch: Batch,
     passes: int,
     reading: Reading | None = None,
+    forcing: Forcing | None = None,
 ) -> Score:
     with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
         return score(
-            lm, batch, passes, loop=settings.loop, reading=reading, backward=settings.backward
+            *(lm, batch, passes),
+            loop=settings.loop,
+            reading=reading,
+            backward=settings.backward,
+            forcing=forcing,
         )
 
 

@@ -1,7 +1,7 @@
 """The loop over passes with one part of it changed: the ablations.
 
-`loop_sleep` with a default `Loop` does what `sleepmem.model.sleep` does, bit for bit, and a test
-holds it to that; what agents live with is there, and only what the paper left out is here.
+`loop_sleep` with the loop that a model lives with does what `sleepmem.model.sleep` does, bit for
+bit, and a test holds it to that; what agents live with is there, and only what they do not is here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from sleepmem.model.network import SleepForCausalLM, fast_weights
 from sleepmem.train.settings import Loop
 
 Weights = tuple[Tensor, ...]
+
+
+def own_loop(lm: SleepForCausalLM) -> Loop:
+    """Return the loop that a model lives with."""
+    return Loop(loop_input="inject" if lm.config.input_injection else "carry")
 
 
 def loop_sleep(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import LayerState, SleepForCausalLM
-from sleepmem.train.loops import loop_sleep, loop_wake
+from sleepmem.train.forcing import Forcing, forced_sleep
+from sleepmem.train.loops import loop_sleep, loop_wake, own_loop
 from sleepmem.train.settings import Loop
 from sleepmem.train.tasks import IGNORED, Batch
 
-PAPER = Loop()
 LENGTHS = 4  # groups that questions of uneven length are read in
 
 
@@ -29,6 +29,7 @@ class Score:
         depth: the same shape; zeros if the task knows no depth.
         first: the same shape; the id that is said first.
         speech: loss of the window that was read awake, nats; None if none was.
+        off: how far passes were from what they were to leave, nats; None if nothing said what.
     """
 
     loss: Tensor
@@ -36,6 +37,7 @@ class Score:
     depth: Tensor
     first: Tensor
     speech: Tensor | None = None
+    off: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
@@ -64,39 +66,49 @@ def score(
     batch: Batch,
     passes: int,
     *,
-    loop: Loop = PAPER,
+    loop: Loop | None = None,
     blank: bool = False,
     reading: Reading | None = None,
     backward: int | None = None,
+    forcing: Forcing | None = None,
 ) -> Score:
     """Sleep on the windows one after another, then ask each question.
 
     Between windows only the fast weights are kept.
 
     Args:
-        loop: other than the paper's for an ablation or a control.
+        loop: for an ablation or a control; by default that which the model lives with.
         blank: ask with a newborn's fast weights instead; the control of the memory.
         reading: adds its loss, as `Score.speech`; where nothing is evicted, that of all windows.
         backward: windows at the end that gradients flow through; None is all of them.
+        forcing: of the windows that have hints; None leaves the hints alone.
 
     Source: Algorithm 1 of arXiv 2605.26099.
     """
+    loop = loop or own_loop(lm)
     if not loop.evict:
         h, speech = _ask_with_context(lm, batch, blank, is_read=reading is not None)
         return _marked(lm, h, batch, speech)
     weights = lm.model.blank(len(batch.labels))
     speech = None
+    off: list[Tensor] = []
     if not blank and weights:
         last = len(batch.windows) - (backward or len(batch.windows))
         for n, (ids, mask) in enumerate(batch.windows):
             seen = None if bool(mask.all()) else mask
             with torch.set_grad_enabled(torch.is_grad_enabled() and n >= last):
-                after = loop_sleep(lm, weights, ids, passes, seen, loop)
+                hint = batch.hints[n] if forcing and batch.hints else None
+                if forcing and hint:
+                    after, missed = forced_sleep(lm, weights, ids, passes, seen, hint, forcing)
+                    off.append(missed)
+                else:
+                    after = loop_sleep(lm, weights, ids, passes, seen, loop)
             if reading and reading.window == n:
                 start = after if reading.when == "again" else weights
                 speech = _read(lm, start, ids, mask, is_second=reading.when == "cached")
             weights = after
-    return _marked(lm, _ask(lm, weights, batch, loop), batch, speech)
+    found = _marked(lm, _ask(lm, weights, batch, loop), batch, speech)
+    return replace(found, off=torch.stack(off).mean()) if off else found
 
 
 def _read(

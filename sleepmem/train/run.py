@@ -105,13 +105,14 @@ def _check_livable(settings: TrainSettings, task: Task) -> None:
         return
     if "G" not in settings.layers:
         problem = f"layers {settings.layers} have no fast weights to sleep into"
-    elif settings.loop != Loop():
-        problem = "an agent sleeps with the paper's loop and no other"
+    elif settings.loop not in (Loop(), Loop(loop_input="inject")):
+        problem = "an agent sleeps with the paper's loop, or with its tokens injected, and no other"
     else:
         return
     raise ConfigError(
         f"task {task.name} is for agents: {problem}",
-        hint="Give a G layer and leave the loop as it is, or train another task, such as depo.",
+        hint="Give a G layer, leave the loop as it is but for --loop-input inject, or train "
+        "another task, such as depo.",
     )
 
 

@@ -46,6 +46,9 @@ class TrainSettings(Value):
         window: what the model is made for, in tokens; None for the longest window of the task.
         speech: weight of the loss on every token of one window of a batch, read awake: before its
             sleep, after it in one batch of ten, or twice before it in another one.
+        forcing: weight of the loss on what passes leave for those after them, where the task has
+            hints; 0 leaves the hints alone. See `sleepmem.train.forcing`. Tokens are injected then.
+        forced_from, forced_to: steps between which forcing begins to give way and is gone.
         backward: windows at the end of a life that gradients flow through; None is all.
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
@@ -68,6 +71,9 @@ class TrainSettings(Value):
     loop: Loop = Loop()
     optimizer: Literal["adamw", "muon"] = "adamw"
     speech: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    forcing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    forced_from: int = Field(default=0, ge=0)
+    forced_to: int = Field(default=0, ge=0)
     backward: PositiveInt | None = None
     lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     muon_lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
@@ -102,6 +108,12 @@ class TrainSettings(Value):
                 f"a hidden size of {self.hidden_size} does not divide into "
                 f"{self.n_attention_heads} heads of even size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _forcing_injects(self) -> Self:
+        if self.forcing and self.loop.loop_input != "inject":
+            raise ValueError("forcing needs the tokens injected: give --loop-input inject")
         return self
 
     @model_validator(mode="after")

@@ -141,7 +141,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
             f"{_machine(evidence.trained_in)}."
         ),
         "branches": _branches(progress.branched),
-        "most_statements": str(STAGES[-1].n_statements),
+        "most_facts": str(STAGES[-1].n_facts),
         "most_episodes": str(STAGES[-1].n_episodes),
         "train_share": str(100 - VALIDATION_SHARE - TEST_SHARE),
         "validation_share": str(VALIDATION_SHARE),

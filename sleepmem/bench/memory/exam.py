@@ -47,7 +47,7 @@ class Exam(NamedTuple):
 
 def mixed(seed: int, load: Load, n_lives: int) -> Exam:
     """Draw lives; those of a batch are cut into episodes at the same places."""
-    rng = Random(f"memory {seed} {load.n_statements} {load.n_episodes}")
+    rng = Random(f"memory {seed} {load.n_facts} {load.n_episodes}")
     return _examined(rng, load, n_lives, lambda: draw_cuts(rng, load))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from random import Random
 from typing import NamedTuple
 
 from sleepmem.train.dialogues import relations
+from sleepmem.train.dialogues.chains import Mention
 from sleepmem.train.dialogues.chatter import reply, small_talk
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.plots import PLOTS, never_said
@@ -19,17 +21,22 @@ REPLIED = 0.9  # share of the statements that get a reply
 
 
 class Line(NamedTuple):
-    """A message of a dialogue."""
+    """A message of a dialogue.
+
+    Attributes:
+        mentions: whom it calls by a name that it explains.
+    """
 
     role: Role
     text: str
+    mentions: tuple[Mention, ...] = ()
 
 
 class Load(NamedTuple):
     """How much a life holds, and in which words.
 
     Attributes:
-        n_statements: that carry facts; each is one of them.
+        n_facts: that are told, each in a message of its own or several in one.
         n_episodes: that they are told over; an episode without one holds small talk.
         kinds: of memory, names in `PLOTS`.
         n_relations: different things that are said of people.
@@ -41,7 +48,7 @@ class Load(NamedTuple):
         abstain: share of the questions whose answer was never told.
     """
 
-    n_statements: int
+    n_facts: int
     n_episodes: int
     kinds: tuple[str, ...] = tuple(PLOTS)
     n_relations: int = len(relations.OF_PEOPLE)
@@ -79,15 +86,16 @@ def draw_life(
     """Draw a life.
 
     Args:
-        cuts: `load.n_episodes` - 1 places, in order, in 0 .. `load.n_statements`; see `draw_cuts`.
+        cuts: `load.n_episodes` - 1 places, in order, in 0 .. `load.n_facts`; see `draw_cuts`.
         pieces: see `World`.
     """
     world = draw_world(rng, split, load, pieces)
     order = _interleaved(rng, world.statements)
-    bounds = [0, *cuts, len(order)]
+    facts_before = [*accumulate((statement.n_facts for statement in order), initial=0)]
+    bounds = [bisect_left(facts_before, cut) for cut in (0, *cuts)]
     episodes: list[list[Line]] = []
     told_in: dict[int, int] = {}  # last episode of each plot
-    for number, (start, stop) in enumerate(pairwise(bounds)):
+    for number, (start, stop) in enumerate(pairwise([*bounds, len(order)])):
         episodes.append(_lines(rng, split, order[start:stop], load.chatter))
         told_in |= {statement.plot: number for statement in order[start:stop]}
     asked = [
@@ -98,14 +106,14 @@ def draw_life(
 
 def draw_cuts(rng: Random, load: Load) -> list[int]:
     """Draw where episodes end; ragged, and empty ones only if there are fewer statements."""
-    n, places = load.n_episodes - 1, range(1, load.n_statements)
+    n, places = load.n_episodes - 1, range(1, load.n_facts)
     if n <= len(places):
         return sorted(rng.sample(places, n))
-    return sorted(rng.choices(range(load.n_statements + 1), k=n))
+    return sorted(rng.choices(range(load.n_facts + 1), k=n))
 
 
 def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()) -> World:
-    """Draw `n_statements` statements of the kinds, and questions on all of them.
+    """Draw `n_facts` facts of the kinds, and questions on all of them.
 
     Args:
         pieces: see `World`.
@@ -117,7 +125,7 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
         of_relatives=load.of_relatives,
     )
     world.names = [world.entity("person") for _ in range(load.n_people)]
-    while (n_left := load.n_statements - len(world.statements)) > 0:
+    while (n_left := load.n_facts - world.n_facts) > 0:
         fitting = [PLOTS[kind] for kind in load.kinds if PLOTS[kind].most <= n_left]
         [plot] = rng.choices(fitting, [plot.weight for plot in fitting])
         n_said, n_asked = len(world.statements), len(world.probes)
@@ -149,7 +157,8 @@ def _lines(
 ) -> list[Line]:
     lines: list[Line] = []
     for statement in statements:
-        lines.append(Line(Role.TOOL if statement.by_tool else Role.USER, statement.text))
+        role = Role.TOOL if statement.by_tool else Role.USER
+        lines.append(Line(role, statement.text, statement.mentions))
         if rng.random() < REPLIED:
             lines.append(Line(Role.ASSISTANT, reply(rng)))
         if rng.random() < chatter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sleepmem.train.dialogues import relations, wordings
@@ -14,6 +14,7 @@ KINDS = (
     *("single", "changed", "code", "two_hop", "three_hop", "several", "list", "order"),
     *("preference", "interference", "repeated", "tool", "project", "abstain", "apart"),
 )  # of probes; answers are counted by the place in here
+CHAINS = 3  # told at once, alike
 
 
 def single(world: World) -> None:
@@ -75,44 +76,83 @@ def preference(world: World) -> None:
 
 
 def two_hop(world: World) -> None:
-    """Somebody's boss, and where that boss lives; told in one message, in any order."""
-    chain, question = _chain(world, 1)
-    world.tell(*world.rng.sample(chain, len(chain)))
-    _ask_of(world, "two_hop", chain, question)
+    """Whose boss is who, and where those bosses live, of three; in one message."""
+    _told_at_once(world, "two_hop", 1)
 
 
 def three_hop(world: World) -> None:
-    """Where the boss of somebody's sister lives; told in one message, in any order."""
-    chain, question = _chain(world, 2)
-    world.tell(*world.rng.sample(chain, len(chain)))
-    _ask_of(world, "three_hop", chain, question)
+    """Where the bosses of three people's sisters live; in one message."""
+    _told_at_once(world, "three_hop", 2)
 
 
 def apart(world: World) -> None:
-    """Two or three hops, told one by one between other things, so often over several sleeps."""
-    chain, question = _chain(world, world.rng.choice((1, 1, 2)))
-    for fact in world.rng.sample(chain, len(chain)):
+    """Two or three hops, told one by one between others, so often over several sleeps."""
+    chains, questions = _alike(world, 2, world.rng.choice((1, 1, 2)))
+    facts = [fact for chain in chains for fact in chain]
+    for fact in world.rng.sample(facts, len(facts)):
         world.tell(fact)
-    _ask_of(world, "apart", chain, question)
+    _ask_of(world, "apart", chains, questions)
 
 
-def _chain(world: World, n_relatives: int) -> tuple[list[Fact], Fact]:
-    """Draw facts of which each is about whom the one before names, and what follows from them."""
-    chain = [world.fact(relations.PEOPLE)]
-    for _ in range(n_relatives - 1):
-        chain.append(world.fact(relations.PEOPLE, Subject(chain[-1].value)))
-    plain = tuple(relation for relation in world.relations if relation.value not in PEOPLE)
-    last = world.fact(plain or relations.HABITS, Subject(chain[-1].value))
-    relative = chain[0].subject
-    for link in chain:
-        relative = relative.relative(link.relation)
-        world.say_of(relative, last.relation)  # so that no other plot tells it of "my sister"
-    return [*chain, last], last._replace(subject=relative)
+def relatives(world: World) -> None:
+    """The same of three people's sisters, whose names nobody tells."""
+    link = world.rng.choice(relations.PEOPLE)
+    plain = [relation for relation in world.relations if relation.value not in PEOPLE]
+    last = world.rng.choice(plain or relations.HABITS)
+    facts: list[Fact] = []
+    while len(facts) < CHAINS:
+        whose = Subject(world.entity("person"))
+        if world.is_unsaid(whose, link):
+            world.unnamed.add((whose.name, link.noun))
+            facts.append(world.fact((last,), whose.relative(link)))
+    for told in [facts] if world.rng.random() < 0.5 else [[fact] for fact in facts]:
+        world.tell(*told)
+    for fact in facts:
+        world.ask("interference", *fact)
 
 
-def _ask_of(world: World, kind: str, chain: list[Fact], question: Fact) -> None:
-    world.ask(kind, *question)
-    world.ask("single", *world.rng.choice(chain))
+def _told_at_once(world: World, kind: str, n_relatives: int) -> None:
+    """Tell three chains of the same relations, shuffled, each from its beginning."""
+    chains, questions = _alike(world, CHAINS, n_relatives)
+    turns = [turn for turn, chain in enumerate(chains) for _ in chain]
+    world.rng.shuffle(turns)
+    left = [iter(chain) for chain in chains]
+    world.tell(*(next(left[turn]) for turn in turns))
+    _ask_of(world, kind, chains, questions)
+
+
+def _alike(world: World, n_chains: int, n_relatives: int) -> tuple[list[list[Fact]], list[Fact]]:
+    """Draw chains of facts, each about whom the one before names, and what follows from each.
+
+    All have the same relations, so nothing but the people tells one's end from another's.
+    """
+    links = [world.rng.choice(relations.PEOPLE) for _ in range(n_relatives)]
+    plain = [relation for relation in world.relations if relation.value not in PEOPLE]
+    last = world.rng.choice(plain or relations.HABITS)
+    chains, questions, used = list[list[Fact]](), list[Fact](), set[str]()
+    for _ in range(n_chains):
+        chain: list[Fact] = []
+        for link in (*links, last):
+            fact = world.fact((link,), Subject(chain[-1].value) if chain else None)
+            while fact.value in used:
+                fact = world.other(fact)
+            used.add(fact.value)
+            chain.append(fact)
+        relative = chain[0].subject
+        for link in links:
+            relative = relative.relative(link)
+            world.say_of(relative, last)  # so that no other plot tells it of "my sister"
+        chains.append(chain)
+        questions.append(chain[-1]._replace(subject=relative))
+    return chains, questions
+
+
+def _ask_of(
+    world: World, kind: str, chains: Sequence[Sequence[Fact]], questions: Sequence[Fact]
+) -> None:
+    for question in questions:
+        world.ask(kind, *question)
+    world.ask("single", *world.rng.choice(world.rng.choice(chains)))
 
 
 def listed(world: World) -> None:
@@ -180,7 +220,7 @@ class Plot(NamedTuple):
 
     Attributes:
         weight: how often it is drawn.
-        most: statements that it takes at most.
+        most: facts that it tells at most.
     """
 
     tell: Callable[[World], None]
@@ -195,9 +235,10 @@ PLOTS = {
     "several": Plot(several, 1, 4),
     "interference": Plot(interference, 1, 4),
     "preference": Plot(preference, 2, 1),
-    "two_hop": Plot(two_hop, 2, 1),
-    "three_hop": Plot(three_hop, 1, 1),
-    "apart": Plot(apart, 1, 3),
+    "two_hop": Plot(two_hop, 2, 2 * CHAINS),
+    "three_hop": Plot(three_hop, 1, 3 * CHAINS),
+    "relatives": Plot(relatives, 1, CHAINS),
+    "apart": Plot(apart, 1, 6),
     "list": Plot(listed, 1, 4),
     "order": Plot(order, 1, 3),
     "repeated": Plot(repeated, 1, 3),

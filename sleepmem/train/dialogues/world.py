@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from sleepmem.train.dialogues.chains import Mention, mentions
 from sleepmem.train.dialogues.entities import PEOPLE, Split, draw
 from sleepmem.train.dialogues.relations import PEOPLE as RELATIVES
 from sleepmem.train.dialogues.relations import Relation
@@ -36,11 +37,15 @@ class Statement(NamedTuple):
     Attributes:
         plot: of which plot of the life; statements of one keep their order.
         by_tool: whether a tool says it.
+        n_facts: that it tells.
+        mentions: whom it calls by a name that it explains.
     """
 
     text: str
     plot: int
     by_tool: bool = False
+    n_facts: int = 1
+    mentions: tuple[Mention, ...] = ()
 
 
 class Probe(NamedTuple):
@@ -92,6 +97,11 @@ class World:
     named: set[tuple[str, str]] = field(default_factory=set)
     unnamed: set[tuple[str, str]] = field(default_factory=set)
     n_plots: int = 0
+
+    @property
+    def n_facts(self) -> int:
+        """Facts that are told."""
+        return sum(statement.n_facts for statement in self.statements)
 
     def subject(self) -> Subject:
         """Draw who a fact is about."""
@@ -159,7 +169,10 @@ class World:
             text = told(self.rng, self.split, fact, is_change=is_change)
             texts.append(shorthand(fact) if self.rng.random() >= self.sentences else text)
         text = joined(texts)
-        self.statements.append(Statement(text, self.n_plots, facts[0].subject.is_tool))
+        explained = mentions(facts, texts, text) if len(facts) > 1 else ()
+        by_tool = facts[0].subject.is_tool
+        statement = Statement(text, self.n_plots, by_tool, len(facts), explained)
+        self.statements.append(statement)
 
     def tell_as(self, wordings: Sides, fact: Fact) -> None:
         """Tell a fact in a wording out of a table."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from random import Random
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -17,6 +17,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100  # label of a position without loss
+
+
+class Places(NamedTuple):
+    """Places of a window, and what they are to hold.
+
+    Attributes:
+        context: (places,) which of the batch each is in.
+        token: (places,) which token of that window.
+        parts: (places, parts) ids whose sum is to be there, -1 at padding.
+    """
+
+    context: Tensor
+    token: Tensor
+    parts: Tensor
+
+    def to(self, device: str) -> Places:
+        return Places(*(tensor.to(device) for tensor in self))
+
+
+Hint = tuple[Places, ...]  # what is to be there after each pass; the last is for all later ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,7 @@ class Batch:
         answer_at: the same shape; true where a label counts for accuracy. A question is answered
             right if all of its labels that count are.
         depth: (batch, questions); by what accuracy is split: hops, steps, operations.
+        hints: what passes are to leave in each window, or none for any; for training alone.
 
     Ids may have one more dimension, the parts of a token; see `SleepForCausalLM.embed`.
     """
@@ -39,6 +60,7 @@ class Batch:
     labels: Tensor
     answer_at: Tensor
     depth: Tensor | None = None
+    hints: tuple[Hint | None, ...] = ()
 
     @property
     def n_tokens(self) -> tuple[int, int]:
@@ -53,6 +75,7 @@ class Batch:
             self.labels.to(device),
             self.answer_at.to(device),
             None if self.depth is None else self.depth.to(device),
+            tuple(hint and tuple(p.to(device) for p in hint) for hint in self.hints),
         )
 
 

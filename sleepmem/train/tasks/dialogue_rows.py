@@ -61,7 +61,7 @@ def text_ids(text: str) -> list[int]:
 
 def spoken(lines: Sequence[Line]) -> list[int]:
     """Return the ids of messages."""
-    return [token_id for line in lines for token_id in _message(*line)]
+    return [token_id for line in lines for token_id in _message(line.role, line.text)]
 
 
 def labelled(before: Sequence[Line], replied: str, kind: int) -> Row:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+from pydantic import Field, PositiveInt
 from tokenizers import Tokenizer
 
 from sleepmem.train.dialogues.chatter import NOTED, small_talk, system_prompt
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life, draw_world
-from sleepmem.train.dialogues.plots import KINDS
+from sleepmem.train.dialogues.plots import KINDS, PLOTS
+from sleepmem.train.dialogues.relations import OF_PEOPLE
 from sleepmem.train.dialogues.vocabulary import tokenizer
 from sleepmem.train.tasks import Batch
+from sleepmem.train.tasks.dialogue_hints import hinted
 from sleepmem.train.tasks.dialogue_rows import Row, labelled, single_pieces, told, with_questions
 from sleepmem.types import Role, Value
 
@@ -22,7 +26,7 @@ STAGES = (
     SHORT,
     SHORT._replace(n_relations=2, sentences=0.2, in_pieces=0.6),
     SHORT._replace(n_relations=4, sentences=0.5, in_pieces=0.4, abstain=0.1),
-    SHORT._replace(n_statements=6, kinds=("single", "code", "changed"), n_relations=8,
+    SHORT._replace(n_facts=6, kinds=("single", "code", "changed"), n_relations=8,
                    sentences=0.7, in_pieces=0.3, abstain=0.1),
     Load(8, 5, FLAT, n_relations=20, sentences=0.85, in_pieces=0.2),
     Load(10, 6, in_pieces=0.1, sentences=0.9),
@@ -35,9 +39,9 @@ NAMED = 0.5  # share of the batches in which the same few things are said of sev
 ALIKE = ("single", "code", "changed", "interference")  # kinds of memory in them
 # Who is whose boss can only be followed once names are known. Then a sleep of several passes may
 # learn to do it; it begins with little else to remember, and half of it in shorthand.
-CHAINED = 0.15  # share of the batches, in the stages of long lives, in which chains are told
-CHAINS = Load(4, 3, ("two_hop", "three_hop"), abstain=0.05)
+CHAINS = ("two_hop", "two_hop", "three_hop", "relatives")  # kinds that are drawn from then
 HELD_OUT = Load(16, 8)
+ASKED = 6  # questions about a life at least
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full
 
@@ -47,9 +51,11 @@ class DialoguesTask(Value):
 
     Attributes:
         questions: asked of each life.
+        chained: percent of the batches, in the stages of long lives, in which chains are told.
     """
 
-    questions: int = 16
+    questions: PositiveInt = 16
+    chained: int = Field(default=15, ge=0, le=100)
 
     @property
     def name(self) -> str:
@@ -71,7 +77,7 @@ class DialoguesTask(Value):
         return tokenizer()
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
-        load, times = drawn_load(rng, stage)
+        load, times = drawn_load(rng, stage, self.chained / 100)
         return self.lives(rng, size * times, load, Split.TRAIN)
 
     def held_out(self, rng: Random, size: int) -> Batch:
@@ -81,9 +87,10 @@ class DialoguesTask(Value):
         """Draw lives of one load, cut into episodes at the same places."""
         cuts = draw_cuts(rng, load)
         lives = [draw_life(rng, split, load, cuts, single_pieces()) for _ in range(size)]
-        n_rows = min(self.questions, 2 * load.n_statements)
+        n_rows = min(self.questions, max(ASKED, 2 * load.n_facts))
         rows = [[self._row(rng, life, load, split) for _ in range(n_rows)] for life in lives]
-        return with_questions(told(lives, self.window), rows)
+        batch = with_questions(told(lives, self.window), rows)
+        return replace(batch, hints=hinted(lives, self.window))
 
     def _row(self, rng: Random, life: Life, load: Load, split: Split) -> Row:
         """Draw a question on a life; in training, now and then something else said awake."""
@@ -105,41 +112,45 @@ class DialoguesTask(Value):
         return labelled([*before, question], probe.answer, KINDS.index(probe.kind))
 
 
-def drawn_load(rng: Random, stage: int) -> tuple[Load, int]:
+def drawn_load(rng: Random, stage: int, chained: float = 0.15) -> tuple[Load, int]:
     """Draw what the lives of a batch hold, and how many times more of them there are.
 
     Small ones are more, so that all batches are of about equal work.
+
+    Args:
+        chained: share of the batches, in the stages of long lives, in which chains are told.
     """
     is_last = stage >= len(STAGES) - N_LONG
-    if is_last and rng.random() < CHAINED:
+    if is_last and rng.random() < chained:
         return _drawn_chains(rng)
     if stage and rng.random() < 0.15:  # what was learned earlier stays
         stage = rng.randrange(stage)
     load = STAGES[stage]
-    times = max(1, min(6, 16 // load.n_statements))
-    n_statements = rng.randint((load.n_statements + 1) // 2, load.n_statements)
-    n_episodes = rng.randint((load.n_episodes + 1) // 2, min(load.n_episodes, n_statements))
+    times = max(1, min(6, 16 // load.n_facts))
+    n_facts = rng.randint((load.n_facts + 1) // 2, load.n_facts)
+    n_episodes = rng.randint((load.n_episodes + 1) // 2, min(load.n_episodes, n_facts))
     n_relations = rng.randint(1 + load.n_relations // 8, load.n_relations)
     if rng.random() < NAMED:
         n_relations = rng.randint(1, 2)
         kinds = tuple(kind for kind in ALIKE if kind in load.kinds)
         load = load._replace(kinds=kinds, of_self=0.1, of_relatives=0.05)
-    load = load._replace(n_statements=n_statements, n_episodes=n_episodes, n_relations=n_relations)
+    load = load._replace(n_facts=n_facts, n_episodes=n_episodes, n_relations=n_relations)
     if is_last and (kind := rng.random()) < 0.12:
         if kind < 0.04:
             load = load._replace(n_episodes=rng.choice((32, 64)))
         else:  # a few windows, full to the brim
-            load = load._replace(n_episodes=-(-n_statements // 12), chatter=0.7)
+            load = load._replace(n_episodes=-(-n_facts // 12), chatter=0.7)
     return load, times
 
 
 def _drawn_chains(rng: Random) -> tuple[Load, int]:
-    n_statements = rng.randint(1, CHAINS.n_statements)
-    load = CHAINS._replace(
-        n_statements=n_statements,
-        n_episodes=rng.randint(1, min(CHAINS.n_episodes, n_statements)),
-        n_relations=rng.choice((4, 12, CHAINS.n_relations)),
+    kind, n_plots = rng.choice(CHAINS), rng.choice((1, 1, 2))
+    load = Load(
+        n_facts=n_plots * PLOTS[kind].most,
+        n_episodes=rng.randint(1, n_plots),
+        kinds=(kind,),
+        n_relations=rng.choice((4, 12, len(OF_PEOPLE))),
         sentences=rng.choice((0.0, 0.5, 1.0, 1.0)),
-        in_pieces=rng.choice((0.0, 0.0, 0.5, 1.0)),
+        abstain=0.05,
     )
-    return load, 3
+    return load, 2

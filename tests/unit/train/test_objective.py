@@ -15,7 +15,7 @@ from sleepmem.model.sleep import sleep
 from sleepmem.runtime.measure import loss_cached, loss_from
 from sleepmem.train import objective
 from sleepmem.train.loop import build_model, n_token_passes
-from sleepmem.train.loops import loop_sleep, loop_wake
+from sleepmem.train.loops import loop_sleep, loop_wake, own_loop
 from sleepmem.train.objective import Reading, score
 from sleepmem.train.settings import Loop
 from sleepmem.train.tasks import IGNORED, Batch
@@ -24,8 +24,9 @@ VOCAB = EchoTask.vocab_size
 Weights = tuple[Tensor, ...]
 
 
-def make(layers: str = "AGAG", seed: int = 3) -> SleepForCausalLM:
-    return build_model(settings(layers=layers, seed=seed, n_heads=2), EchoTask()).eval()
+def make(layers: str = "AGAG", seed: int = 3, loop: Loop | None = None) -> SleepForCausalLM:
+    given = settings(layers=layers, seed=seed, n_heads=2, loop=loop or Loop())
+    return build_model(given, EchoTask()).eval()
 
 
 def ids(*shape: int, seed: int = 1) -> Tensor:
@@ -73,11 +74,15 @@ def close(found: Weights, expected: Weights) -> None:
 
 @pytest.mark.parametrize("passes", [1, 3])
 @pytest.mark.parametrize("is_ragged", [False, True])
-def test_default_loop_is_the_sleep_of_agents_bit_for_bit(passes: int, is_ragged: bool) -> None:
+@pytest.mark.parametrize("loop", [Loop(), Loop(loop_input="inject")])
+def test_the_loop_of_a_model_is_the_sleep_of_agents_bit_for_bit(
+    passes: int, is_ragged: bool, loop: Loop
+) -> None:
     tokens, mask = ids(4, 21), ragged(4, 21) if is_ragged else None
     results = []
-    for how in (lambda *given: loop_sleep(*given, Loop()), sleep):
-        lm = make()
+    for how in (lambda *given: loop_sleep(*given, loop), sleep):
+        lm = make(loop=loop)
+        assert own_loop(lm) == loop
         start = tuple(w.detach().requires_grad_() for w in lived(lm, 4))
         after = how(lm, start, tokens, passes, mask)
         sum((w * w.cos()).sum() for w in after).backward()
@@ -87,7 +92,10 @@ def test_default_loop_is_the_sleep_of_agents_bit_for_bit(passes: int, is_ragged:
     assert all(map(torch.equal, w1, w2))
     assert all(map(torch.equal, s1, s2))
     assert g1.keys() == g2.keys()
-    assert all(torch.equal(g1[name], g2[name]) for name in g1)
+    if loop == Loop():
+        assert all(torch.equal(g1[name], g2[name]) for name in g1)
+    for name in g1:  # those of tokens that every pass reads are summed in another order
+        torch.testing.assert_close(g1[name], g2[name], rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()

@@ -46,6 +46,8 @@ pytestmark = pytest.mark.usefixtures("small_tasks")
         {"loop": {"loop_input": "guess"}},
         {"passes": (1, 4), "loop": {"evict": False}},
         {"loop": {"evict": False, "wake_passes": 2}, "passes": (1,)},
+        {"forcing": 0.3},
+        {"forcing": -1.0, "loop": {"loop_input": "inject"}},
     ],
 )
 def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> None:
@@ -63,7 +65,7 @@ def test_task_that_is_unknown_is_refused_and_the_known_ones_are_named() -> None:
     ("given", "why"),
     [
         ({"layers": "AA"}, "layers AA have no fast weights"),
-        ({"loop": {"loop_input": "inject"}}, "the paper's loop"),
+        ({"loop": {"loop_input": "embed"}}, "the paper's loop"),
         ({"loop": {"loop_state": "reset"}}, "the paper's loop"),
         ({"loop": {"wake_passes": 2}}, "the paper's loop"),
     ],

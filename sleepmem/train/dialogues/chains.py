@@ -1,0 +1,83 @@
+"""What each pass of a sleep is to make of a chain of facts: who a person is. Knows no torch.
+
+"Ana's boss is Pavel. Pavel lives in Oslo." After the first pass over it the place of the second
+"Pavel" is to hold "Ana's boss", so that the next pass reads, and writes, where Ana's boss lives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sleepmem.train.dialogues.entities import PEOPLE
+from sleepmem.train.dialogues.relations import Relation
+from sleepmem.train.dialogues.speech import Fact, Subject
+
+PASSES = 4  # that are told what to make of it; those after them make of it what the last one does
+
+
+class Mention(NamedTuple):
+    """Somebody in a message of whom the same message tells who that is.
+
+    Attributes:
+        start, stop: characters of the name.
+        readings: how the place is to read after each of `PASSES` passes.
+    """
+
+    start: int
+    stop: int
+    readings: tuple[str, ...]
+
+
+class _Who(NamedTuple):
+    """Somebody, by relations from somebody else: "Ana's sister's boss"."""
+
+    root: Subject
+    path: tuple[Relation, ...] = ()
+
+    @property
+    def name(self) -> str:
+        subject = self.root
+        for relation in self.path:
+            subject = subject.relative(relation)
+        return subject.name
+
+
+def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tuple[Mention, ...]:
+    """Return those whom a message calls by a name that it explains, in order.
+
+    Args:
+        sentences: one for each fact.
+        text: all of them in one message.
+    """
+    found, begin = [], 0
+    for fact, sentence, read in zip(facts, sentences, readings(facts, PASSES), strict=True):
+        begin = text.index(sentence, begin)
+        end = begin + len(sentence)
+        name = re.compile(rf"\b{re.escape(fact.subject.name)}\b").search(text, begin, end)
+        if name and read[-1] != fact.subject.name:
+            found.append(Mention(*name.span(), read))
+        begin = end
+    return tuple(found)
+
+
+def readings(facts: Sequence[Fact], passes: int) -> list[tuple[str, ...]]:
+    """Return who the subject of each fact is found to be by each pass over facts in this order.
+
+    A pass reads what the one before it left, finds who that is from what it and those before it
+    have read so far, and then learns what the fact says of whom it read.
+    """
+    read = [_Who(fact.subject) for fact in facts]
+    known: dict[str, _Who] = {}
+    found: list[list[str]] = [[] for _ in facts]
+    for _ in range(passes):
+        for n, fact in enumerate(facts):
+            root, path = read[n]
+            if root.name in known:
+                nearer = known[root.name]
+                read[n] = _Who(nearer.root, (*nearer.path, *path))
+            if fact.relation.value in PEOPLE:
+                known[fact.value] = _Who(root, (*path, fact.relation))
+            found[n].append(read[n].name)
+    return [tuple(names) for names in found]

@@ -162,7 +162,7 @@ def _branches(branched: Sequence[Mapping[str, Any]]) -> str:
 
 def _conditions(n_lives: int) -> str:
     return (
-        f"Judged on {n_lives} lives of {FACTS} statements over {SLEEPS} sleeps, by age on "
+        f"Judged on {n_lives} lives of {FACTS} facts over {SLEEPS} sleeps, by age on "
         f"{n_lives // AGED} and by load on {n_lives // LOADED} others; their wordings, names and "
         "values are of the side that training never saw."
     )

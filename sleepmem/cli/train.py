@@ -78,9 +78,9 @@ def _setting(
           help="Weight of the loss on every token of a window, read awake.")  # fmt: skip
 @_setting(click.FloatRange(0), "--forcing", default=0.0,
           help="Weight of the loss on what passes leave for each other, where known.")  # fmt: skip
-@_setting(click.IntRange(0), "--forced-from", default=0,
+@_setting(click.IntRange(0), "--forcing-from", default=0,
           help="Step at which teacher forcing of passes begins to give way.")  # fmt: skip
-@_setting(click.IntRange(0), "--forced-to", default=0, help="Step from which none is left.")
+@_setting(click.IntRange(0), "--forcing-to", default=0, help="Step from which none is left.")
 @_setting(click.IntRange(1), "--backward", default=None,
           help="Windows at the end of a life that gradients flow through. [all]")  # fmt: skip
 @_setting(click.IntRange(1), "--window", default=None,

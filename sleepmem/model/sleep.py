@@ -50,7 +50,8 @@ def sleep_steps(
     size = block or h.shape[1]
     masks = mask.split(size, dim=1) if mask is not None else repeat(None)
     for n in range(passes):
-        h = next_input(lm, embedded, h) if n else h
+        if n and lm.config.input_injection:
+            h = embedded + left_by(h)
         after: list[LayerState] = []
         for layer, state in zip(lm.model.layers, lm.model.window_start(weights), strict=True):
             done: list[Tensor] = []
@@ -65,9 +66,9 @@ def sleep_steps(
     yield tuple(weights)
 
 
-def next_input(lm: SleepForCausalLM, embedded: Tensor, h: Tensor) -> Tensor:
-    """Return what a pass reads after one that left h, both (batch, tokens, hidden)."""
-    return embedded + F.rms_norm(h, h.shape[-1:]) if lm.config.input_injection else h
+def left_by(h: Tensor) -> Tensor:
+    """Return what of the hidden states of a pass is injected into the next, beside the tokens."""
+    return F.rms_norm(h, h.shape[-1:])
 
 
 def sleep(

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM, fast_weights
+from sleepmem.model.sleep import left_by
 from sleepmem.train.tasks import Hint, Places
 
-SCALE = 16.0  # of the cosine between what is left and an embedding, in nats
+SCALE = 16.0  # nats of a cosine of one between what is left and an embedding
 
 
 class Forcing(NamedTuple):
@@ -27,11 +28,11 @@ class Forcing(NamedTuple):
 
     Attributes:
         is_forced: whether the next pass reads what should have been left, not what was.
-        plain: share of what was left elsewhere that it then does not read.
+        withheld: share of what was left everywhere else that it then does not read.
     """
 
     is_forced: bool = False
-    plain: float = 0.0
+    withheld: float = 0.0
 
 
 def forced_sleep(
@@ -45,37 +46,44 @@ def forced_sleep(
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Write a window into fast weights, as `sleepmem.model.sleep.sleep` does but for the forcing.
 
+    Args:
+        lm: with input injection.
+
     Returns:
-        The fast weights, and how far the passes are from what they are to leave, mean nats over
-        the places. The last leaves nothing for another and is let off, unless it is the only one:
-        that is the first of a longer sleep as well.
+        The fast weights, and the mean `hint_loss` of the passes. The last leaves nothing for
+        another and is let off, unless it is the only one: that is the first of a longer sleep.
     """
+    assert lm.config.input_injection
     h, after = lm.embed(ids), tuple(weights)
-    embedded, off = h, list[Tensor]()
+    embedded, losses = h, list[Tensor]()
     for n in range(passes):
         h, states = lm.model(h, lm.model.window_start(after), mask)
         after = fast_weights(states)
         if n < max(1, passes - 1):
             wanted = hint[min(n, len(hint) - 1)]
-            off.append(distance(h, lm.model.embed_tokens.weight, wanted))
-            left = F.rms_norm(h, h.shape[-1:])
-            h = embedded + (_forced(lm, left, wanted, forcing.plain) if forcing.is_forced else left)
-    return after, torch.stack(off).mean()
+            losses.append(hint_loss(h, lm.model.embed_tokens.weight, wanted))
+            left = left_by(h)
+            if forcing.is_forced:
+                left = _forced(lm, (1 - forcing.withheld) * left, wanted)
+            h = embedded + left
+    return after, torch.stack(losses).mean()
 
 
-def distance(h: Tensor, embeddings: Tensor, wanted: Places) -> Tensor:
-    """Return the mean nats, over places and their parts, by which h misses what is wanted there.
+def hint_loss(h: Tensor, embeddings: Tensor, wanted: Places) -> Tensor:
+    """Return the mean cross-entropy, nats over places and their parts, of what is wanted there.
 
     A place names every part that is summed there as likely as the others: log(parts) at best.
     """
-    left = F.normalize(h[wanted.context, wanted.token].float(), dim=-1)
-    nats = -F.log_softmax(SCALE * left @ F.normalize(embeddings, dim=-1).T, dim=-1)
-    is_part = wanted.parts >= 0
-    named = nats.gather(1, wanted.parts.clamp(min=0)) * is_part
-    return (named.sum(1) / is_part.sum(1)).mean()
+    with torch.autocast(h.device.type, enabled=False):
+        left = F.normalize(h[wanted.context, wanted.token].float(), dim=-1)
+        cosine = left @ F.normalize(embeddings.float(), dim=-1).T
+        nats = -F.log_softmax(SCALE * cosine, dim=-1)
+        is_part = wanted.parts >= 0
+        named = nats.gather(1, wanted.parts.clamp(min=0)) * is_part
+        return (named.sum(1) / is_part.sum(1)).mean()
 
 
-def _forced(lm: SleepForCausalLM, left: Tensor, wanted: Places, plain: float) -> Tensor:
+def _forced(lm: SleepForCausalLM, left: Tensor, wanted: Places) -> Tensor:
     parts = lm.model.embed_tokens(wanted.parts.clamp(min=0)) * (wanted.parts >= 0)[..., None]
-    named = F.rms_norm(parts.sum(1), left.shape[-1:]).to(left.dtype)
-    return ((1 - plain) * left).index_put((wanted.context, wanted.token), named)
+    named = left_by(parts.sum(1)).to(left.dtype)
+    return left.index_put((wanted.context, wanted.token), named)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from time import monotonic
 from typing import Any
@@ -116,20 +117,22 @@ def train(
         passes = rng.choice(offered)
         reading = draw_reading(rng, len(batch.windows)) if settings.speech else None
         forcing = draw_forcing(rng, settings, progress.step) if settings.forcing else None
-        result = _scored(settings, lm, batch, passes, reading, forcing)
+        again = partial(_scored, settings, lm, batch, passes, reading, forcing)
+        result = again()
         loss = result.loss
         if result.speech is not None:
             loss = loss + settings.speech * result.speech
-        if result.off is not None:
-            loss = loss + settings.forcing * result.off
+        if result.hint_loss is not None:
+            loss = loss + settings.forcing * result.hint_loss
         loss.backward()
         if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
-            raise TrainingDiverged(progress.step, _what_broke(settings, lm, batch, passes))
+            raise TrainingDiverged(progress.step, _what_broke(lm, again))
         optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
         progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
         progress.seconds += monotonic() - started
-        if passes == max(offered) and len(result.right):
+        was_told = forcing is not None and forcing.is_forced and result.hint_loss is not None
+        if passes == max(offered) and len(result.right) and not was_told:
             _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
 
@@ -157,12 +160,13 @@ def draw_reading(rng: Random, n_windows: int) -> Reading:
 
 
 def draw_forcing(rng: Random, settings: TrainSettings, step: int) -> Forcing:
-    """Draw whether a sleep is forced at a step, and how plainly.
+    """Draw whether a sleep is forced at a step, and how much it withholds.
 
-    From `forced_from` to the middle the tokens give way; from there to `forced_to` the forcing.
+    From `forcing_from` to the middle what is withheld comes in; from there to `forcing_to` the
+    forced sleeps give way to others.
     """
-    span = max(1, settings.forced_to - settings.forced_from)
-    done = 2 * (step - settings.forced_from) / span
+    span = settings.forcing_to - settings.forcing_from
+    done = 2 * (step - settings.forcing_from) / span
     return Forcing(rng.random() >= done - 1, min(1.0, max(0.0, 1 - done)))
 
 
@@ -171,8 +175,8 @@ def _scored(
     lm: SleepForCausalLM,
     batch: Batch,
     passes: int,
-    reading: Reading | None = None,
-    forcing: Forcing | None = None,
+    reading: Reading | None,
+    forcing: Forcing | None,
 ) -> Score:
     with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
         return score(
@@ -193,7 +197,7 @@ def _clip(lm: SleepForCausalLM, limit: float) -> bool:
     return True
 
 
-def _what_broke(settings: TrainSettings, lm: SleepForCausalLM, batch: Batch, passes: int) -> str:
+def _what_broke(lm: SleepForCausalLM, again: Callable[[], Score]) -> str:
     """Return what is not finite: the first layer by its output, else the last by its gradient."""
     broken: list[int] = []
 
@@ -207,7 +211,7 @@ def _what_broke(settings: TrainSettings, lm: SleepForCausalLM, batch: Batch, pas
 
     hooks = [layer.register_forward_hook(watch(i)) for i, layer in enumerate(lm.model.layers)]
     with torch.no_grad():
-        _scored(settings, lm, batch, passes)
+        again()
     for hook in hooks:
         hook.remove()
     if broken:

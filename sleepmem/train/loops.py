@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM, fast_weights
+from sleepmem.model.sleep import left_by
 from sleepmem.train.settings import Loop
 
 Weights = tuple[Tensor, ...]
@@ -57,7 +57,7 @@ def _repeat(
         if n and loop.loop_input == "embed":
             h = embedded
         if n and loop.loop_input == "inject":
-            h = embedded + F.rms_norm(h, h.shape[-1:])
+            h = embedded + left_by(h)
         if n and loop.loop_state == "reset":
             weights = start
         h, states = lm.model(h, lm.model.window_start(weights), mask)

@@ -29,7 +29,7 @@ class Score:
         depth: the same shape; zeros if the task knows no depth.
         first: the same shape; the id that is said first.
         speech: loss of the window that was read awake, nats; None if none was.
-        off: how far passes were from what they were to leave, nats; None if nothing said what.
+        hint_loss: of what passes left for each other, nats; None if nothing said what to leave.
     """
 
     loss: Tensor
@@ -37,7 +37,7 @@ class Score:
     depth: Tensor
     first: Tensor
     speech: Tensor | None = None
-    off: Tensor | None = None
+    hint_loss: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
@@ -81,7 +81,7 @@ def score(
         blank: ask with a newborn's fast weights instead; the control of the memory.
         reading: adds its loss, as `Score.speech`; where nothing is evicted, that of all windows.
         backward: windows at the end that gradients flow through; None is all of them.
-        forcing: of the windows that have hints; None leaves the hints alone.
+        forcing: of the windows that have hints and gradients; None leaves the hints alone.
 
     Source: Algorithm 1 of arXiv 2605.26099.
     """
@@ -91,16 +91,16 @@ def score(
         return _marked(lm, h, batch, speech)
     weights = lm.model.blank(len(batch.labels))
     speech = None
-    off: list[Tensor] = []
+    hint_losses: list[Tensor] = []
     if not blank and weights:
         last = len(batch.windows) - (backward or len(batch.windows))
         for n, (ids, mask) in enumerate(batch.windows):
             seen = None if bool(mask.all()) else mask
             with torch.set_grad_enabled(torch.is_grad_enabled() and n >= last):
-                hint = batch.hints[n] if forcing and batch.hints else None
+                hint = batch.hints[n] if batch.hints and n >= last else None
                 if forcing and hint:
                     after, missed = forced_sleep(lm, weights, ids, passes, seen, hint, forcing)
-                    off.append(missed)
+                    hint_losses.append(missed)
                 else:
                     after = loop_sleep(lm, weights, ids, passes, seen, loop)
             if reading and reading.window == n:
@@ -108,7 +108,7 @@ def score(
                 speech = _read(lm, start, ids, mask, is_second=reading.when == "cached")
             weights = after
     found = _marked(lm, _ask(lm, weights, batch, loop), batch, speech)
-    return replace(found, off=torch.stack(off).mean()) if off else found
+    return replace(found, hint_loss=torch.stack(hint_losses).mean()) if hint_losses else found
 
 
 def _read(

@@ -12,7 +12,9 @@ from sleepmem.types import Value
 
 
 class Loop(Value):
-    """How windows are read; the defaults are the paper's, all else is a control or an ablation.
+    """How windows are read; the defaults are the paper's.
+
+    An agent can live with them, and with `inject`; all else is a control or an ablation.
 
     Attributes:
         loop_input: what a pass after the first reads. `carry`: the hidden states of the pass
@@ -48,7 +50,7 @@ class TrainSettings(Value):
             sleep, after it in one batch of ten, or twice before it in another one.
         forcing: weight of the loss on what passes leave for those after them, where the task has
             hints; 0 leaves the hints alone. See `sleepmem.train.forcing`. Tokens are injected then.
-        forced_from, forced_to: steps between which forcing begins to give way and is gone.
+        forcing_from, forcing_to: steps between which forcing begins to give way and is gone.
         backward: windows at the end of a life that gradients flow through; None is all.
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
@@ -72,8 +74,8 @@ class TrainSettings(Value):
     optimizer: Literal["adamw", "muon"] = "adamw"
     speech: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     forcing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    forced_from: int = Field(default=0, ge=0)
-    forced_to: int = Field(default=0, ge=0)
+    forcing_from: int = Field(default=0, ge=0)
+    forcing_to: int = Field(default=0, ge=0)
     backward: PositiveInt | None = None
     lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     muon_lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
@@ -111,9 +113,14 @@ class TrainSettings(Value):
         return self
 
     @model_validator(mode="after")
-    def _forcing_injects(self) -> Self:
+    def _forcing_is_run(self) -> Self:
         if self.forcing and self.loop.loop_input != "inject":
             raise ValueError("forcing needs the tokens injected: give --loop-input inject")
+        if bool(self.forcing) != (self.forcing_from < self.forcing_to):
+            raise ValueError(
+                f"forcing {self.forcing:g} gives way from step {self.forcing_from} to "
+                f"{self.forcing_to}: give all three, or none"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ from sleepmem.bench.wake import LONG, N_ROUNDS, SHORT
 from sleepmem.model.config import RECURRENT
 from sleepmem.train.dialogues.entities import MADE_UP, TEST_SHARE, VALIDATION_SHARE
 from sleepmem.train.runs import read_record
-from sleepmem.train.settings import TrainSettings
+from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks.dialogues import STAGES
 
 TOLD_NOTHING = ("blank", "other")  # of no interest by age and load
@@ -45,8 +45,10 @@ OPPONENT_IS = {
     ATTENTION: "attention that reads the history itself",
 }
 RECURRENT_IS = "gated delta rule"
+INJECTED = "; later passes of a sleep read the tokens beside what the pass before left"
 # of `sleepmem train`, where they are not called like the settings
 OPTIONS = {"n_heads": "heads", "n_attention_heads": "attention-heads"}
+OFF = {"evict": "no-evict", "tied": "untied"}
 
 
 def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
@@ -102,12 +104,15 @@ def command_of(settings: TrainSettings, out: str) -> str:
     words = [f"sleepmem train {settings.task} --out {out}"]
     words += [f"--set {name}={value}" for name, value in settings.options.items()]
     given = settings.model_dump(exclude_defaults=True, exclude={"task", "options", "loop"})
+    given |= settings.loop.model_dump(exclude_defaults=True)
     for name, value in given.items():
-        option = f"--{OPTIONS.get(name, name.replace('_', '-'))}"
+        option = OPTIONS.get(name, name.replace("_", "-"))
         if isinstance(value, tuple):
-            words.append(f"{option} {','.join(map(str, value))}")
+            words.append(f"--{option} {','.join(map(str, value))}")
+        elif isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--{OFF[name]}")
         else:
-            words.append(option if value is True else f"{option} {value}")
+            words.append(f"--{option} {value}")
     lines = wrap(" ".join(words), 80, break_long_words=False, break_on_hyphens=False)
     return " \\\n        ".join(lines)
 
@@ -120,7 +125,7 @@ def _sizes(evidence: Evidence) -> dict[str, str]:
     return {
         "name": evidence.name,
         "fingerprint": evidence.fingerprint[:12],
-        "layers": ", ".join(layers),
+        "layers": ", ".join(layers) + (INJECTED if config.input_injection else ""),
         "hidden_size": str(config.hidden_size),
         "intermediate_size": str(config.intermediate_size),
         "n_parameters": f"{sum(p.numel() for p in evidence.lm.parameters()):,}",
@@ -154,10 +159,22 @@ def _branches(branched: Sequence[Mapping[str, Any]]) -> str:
     """Return what was other before each branch that led to the run."""
     said = []
     for branch in branched:
-        other = [f"{name} {value}" for name, value in branch.items() if name != "step"]
+        other = [_setting(name, value) for name, value in branch.items() if name != "step"]
         if other:
             said.append(f" Until step {branch['step']:,} it ran with {' and '.join(other)}.")
     return "".join(said)
+
+
+def _setting(name: str, value: Any) -> str:
+    """Return a setting of a run in words."""
+    words = name.replace("_", " ")
+    if isinstance(value, Mapping):
+        inner = {"loop": Loop().model_dump()}.get(name, {})
+        parts = [_setting(key, part) for key, part in value.items() if part != inner.get(key)]
+        return f"{words} of {', '.join(parts)}" if parts else f"{words} as they are by default"
+    if isinstance(value, (list, tuple)):
+        return f"{words} {','.join(map(str, value))}"
+    return f"{words} {value}"
 
 
 def _conditions(n_lives: int) -> str:

@@ -91,11 +91,10 @@ def draw_life(
     """
     world = draw_world(rng, split, load, pieces)
     order = _interleaved(rng, world.statements)
-    facts_before = [*accumulate((statement.n_facts for statement in order), initial=0)]
-    bounds = [bisect_left(facts_before, cut) for cut in (0, *cuts)]
+    bounds = [0, *_bounds(order, cuts), len(order)]
     episodes: list[list[Line]] = []
     told_in: dict[int, int] = {}  # last episode of each plot
-    for number, (start, stop) in enumerate(pairwise([*bounds, len(order)])):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         episodes.append(_lines(rng, split, order[start:stop], load.chatter))
         told_in |= {statement.plot: number for statement in order[start:stop]}
     asked = [
@@ -105,11 +104,31 @@ def draw_life(
 
 
 def draw_cuts(rng: Random, load: Load) -> list[int]:
-    """Draw where episodes end; ragged, and empty ones only if there are fewer statements."""
+    """Draw after how many facts episodes end; ragged, and empty ones only if there are fewer."""
     n, places = load.n_episodes - 1, range(1, load.n_facts)
     if n <= len(places):
         return sorted(rng.sample(places, n))
     return sorted(rng.choices(range(load.n_facts + 1), k=n))
+
+
+def _bounds(order: Sequence[Statement], cuts: Sequence[int]) -> list[int]:
+    """Return the statement that each episode but the first begins with: the first one at its cut.
+
+    A message of several facts may span cuts. Episodes are then moved by a statement, so that none
+    is empty that would not be if each fact had a message of its own, while there are enough.
+    """
+    facts_before = [*accumulate((statement.n_facts for statement in order), initial=0)]
+    bounds, begun, last_cut = list[int](), 0, 0
+    for n, cut in enumerate(cuts):
+        n_later = len({later for later in cuts[n:] if later < facts_before[-1]})
+        if last_cut < cut < facts_before[-1]:
+            latest = max(begun, len(order) - n_later)
+            begun = min(latest, max(bisect_left(facts_before, cut), begun + 1))
+        elif cut > last_cut:
+            begun = len(order)
+        bounds.append(begun)
+        last_cut = cut
+    return bounds
 
 
 def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()) -> World:
@@ -117,6 +136,9 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
 
     Args:
         pieces: see `World`.
+
+    Raises:
+        ValueError: so few facts are left that none of the kinds has so few.
     """
     among = tuple(rng.sample(relations.OF_PEOPLE, load.n_relations))
     world = World(
@@ -127,12 +149,14 @@ def draw_world(rng: Random, split: Split, load: Load, pieces: Sequence[str] = ()
     world.names = [world.entity("person") for _ in range(load.n_people)]
     while (n_left := load.n_facts - world.n_facts) > 0:
         fitting = [PLOTS[kind] for kind in load.kinds if PLOTS[kind].most <= n_left]
+        if not fitting:
+            raise ValueError(f"{n_left} of {load.n_facts} facts fit none of {load.kinds}")
         [plot] = rng.choices(fitting, [plot.weight for plot in fitting])
-        n_said, n_asked = len(world.statements), len(world.probes)
+        before = world.known()
         try:
             plot.tell(world)
         except NothingLeft:  # of those whom the plot is about; another one is drawn
-            del world.statements[n_said:], world.probes[n_asked:]
+            world.forget_since(before)
         world.n_plots += 1
     # so many that they are the asked share of all probes; the fraction is left to chance
     n_unknown = round(load.abstain / (1 - load.abstain) * len(world.probes) + rng.random() - 0.5)

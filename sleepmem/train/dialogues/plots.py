@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from sleepmem.train.dialogues import relations, wordings
 from sleepmem.train.dialogues.entities import PEOPLE, draw
+from sleepmem.train.dialogues.relations import Relation
 from sleepmem.train.dialogues.speech import SELF, Fact, Subject, answered, applied
 from sleepmem.train.dialogues.world import World
 
 KINDS = (
     *("single", "changed", "code", "two_hop", "three_hop", "several", "list", "order"),
     *("preference", "interference", "repeated", "tool", "project", "abstain", "apart"),
+    *("link", "relative"),
 )  # of probes; answers are counted by the place in here
-CHAINS = 3  # told at once, alike
+N_CHAINS, N_APART = 3, 2  # alike, told at once and one by one
 
 
 def single(world: World) -> None:
@@ -87,7 +89,7 @@ def three_hop(world: World) -> None:
 
 def apart(world: World) -> None:
     """Two or three hops, told one by one between others, so often over several sleeps."""
-    chains, questions = _alike(world, 2, world.rng.choice((1, 1, 2)))
+    chains, questions = _alike(world, N_APART, world.rng.choice((1, 1, 2)))
     facts = [fact for chain in chains for fact in chain]
     for fact in world.rng.sample(facts, len(facts)):
         world.tell(fact)
@@ -96,11 +98,9 @@ def apart(world: World) -> None:
 
 def relatives(world: World) -> None:
     """The same of three people's sisters, whose names nobody tells."""
-    link = world.rng.choice(relations.PEOPLE)
-    plain = [relation for relation in world.relations if relation.value not in PEOPLE]
-    last = world.rng.choice(plain or relations.HABITS)
+    link, last = world.rng.choice(relations.PEOPLE), _of_no_person(world)
     facts: list[Fact] = []
-    while len(facts) < CHAINS:
+    while len(facts) < N_CHAINS:
         whose = Subject(world.entity("person"))
         if world.is_unsaid(whose, link):
             world.unnamed.add((whose.name, link.noun))
@@ -108,12 +108,12 @@ def relatives(world: World) -> None:
     for told in [facts] if world.rng.random() < 0.5 else [[fact] for fact in facts]:
         world.tell(*told)
     for fact in facts:
-        world.ask("interference", *fact)
+        world.ask("relative", *fact)
 
 
 def _told_at_once(world: World, kind: str, n_relatives: int) -> None:
     """Tell three chains of the same relations, shuffled, each from its beginning."""
-    chains, questions = _alike(world, CHAINS, n_relatives)
+    chains, questions = _alike(world, N_CHAINS, n_relatives)
     turns = [turn for turn, chain in enumerate(chains) for _ in chain]
     world.rng.shuffle(turns)
     left = [iter(chain) for chain in chains]
@@ -127,17 +127,18 @@ def _alike(world: World, n_chains: int, n_relatives: int) -> tuple[list[list[Fac
     All have the same relations, so nothing but the people tells one's end from another's.
     """
     links = [world.rng.choice(relations.PEOPLE) for _ in range(n_relatives)]
-    plain = [relation for relation in world.relations if relation.value not in PEOPLE]
-    last = world.rng.choice(plain or relations.HABITS)
+    last = _of_no_person(world)
     chains, questions, used = list[list[Fact]](), list[Fact](), set[str]()
     for _ in range(n_chains):
-        chain: list[Fact] = []
+        chain, who = list[Fact](), _somebody_else(world, links[0], used)
+        used.add(who.name)
         for link in (*links, last):
-            fact = world.fact((link,), Subject(chain[-1].value) if chain else None)
+            fact = world.fact((link,), who)
             while fact.value in used:
                 fact = world.other(fact)
             used.add(fact.value)
             chain.append(fact)
+            who = Subject(fact.value)
         relative = chain[0].subject
         for link in links:
             relative = relative.relative(link)
@@ -147,12 +148,27 @@ def _alike(world: World, n_chains: int, n_relatives: int) -> tuple[list[list[Fac
     return chains, questions
 
 
+def _somebody_else(world: World, relation: Relation, used: Collection[str]) -> Subject:
+    """Draw somebody who is not yet in a chain, and of whom a relation may be told."""
+    while True:
+        who = world.subject()
+        if who.name not in used and world.is_unsaid(who, relation):
+            return who
+        world.names.append(world.entity("person"))
+
+
+def _of_no_person(world: World) -> Relation:
+    """Draw a relation whose value is not somebody."""
+    plain = [relation for relation in world.relations if relation.value not in PEOPLE]
+    return world.rng.choice(plain or relations.HABITS)
+
+
 def _ask_of(
     world: World, kind: str, chains: Sequence[Sequence[Fact]], questions: Sequence[Fact]
 ) -> None:
     for question in questions:
         world.ask(kind, *question)
-    world.ask("single", *world.rng.choice(world.rng.choice(chains)))
+    world.ask("link", *world.rng.choice(world.rng.choice(chains)))
 
 
 def listed(world: World) -> None:
@@ -235,10 +251,10 @@ PLOTS = {
     "several": Plot(several, 1, 4),
     "interference": Plot(interference, 1, 4),
     "preference": Plot(preference, 2, 1),
-    "two_hop": Plot(two_hop, 2, 2 * CHAINS),
-    "three_hop": Plot(three_hop, 1, 3 * CHAINS),
-    "relatives": Plot(relatives, 1, CHAINS),
-    "apart": Plot(apart, 1, 6),
+    "two_hop": Plot(two_hop, 2, 2 * N_CHAINS),
+    "three_hop": Plot(three_hop, 2, 3 * N_CHAINS),
+    "relatives": Plot(relatives, 1, N_CHAINS),
+    "apart": Plot(apart, 1, 3 * N_APART),
     "list": Plot(listed, 1, 4),
     "order": Plot(order, 1, 3),
     "repeated": Plot(repeated, 1, 3),

@@ -48,6 +48,16 @@ class Statement(NamedTuple):
     mentions: tuple[Mention, ...] = ()
 
 
+class Known(NamedTuple):
+    """What there was in a world before a plot; see `World`."""
+
+    n_statements: int
+    n_probes: int
+    said: set[tuple[str, str]]
+    named: set[tuple[str, str]]
+    unnamed: set[tuple[str, str]]
+
+
 class Probe(NamedTuple):
     """A question with its only right answer.
 
@@ -102,6 +112,16 @@ class World:
     def n_facts(self) -> int:
         """Facts that are told."""
         return sum(statement.n_facts for statement in self.statements)
+
+    def known(self) -> Known:
+        """Return what there is so far, to go back to."""
+        said, named, unnamed = self.said.copy(), self.named.copy(), self.unnamed.copy()
+        return Known(len(self.statements), len(self.probes), said, named, unnamed)
+
+    def forget_since(self, before: Known) -> None:
+        """Go back to what there was before a plot that could not be told to its end."""
+        del self.statements[before.n_statements :], self.probes[before.n_probes :]
+        self.said, self.named, self.unnamed = before.said, before.named, before.unnamed
 
     def subject(self) -> Subject:
         """Draw who a fact is about."""

@@ -23,8 +23,12 @@ class _Place(NamedTuple):
 
 def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
     """Return for each window of lives that are cut at the same places what passes are to leave."""
-    episodes = zip(*(life.episodes for life in lives), strict=True)
-    return tuple(_hint(episode, window) for episode in episodes)
+    return tuple(
+        _hint(episode, window)
+        if any(line.mentions for lines in episode for line in lines)
+        else None
+        for episode in zip(*(life.episodes for life in lives), strict=True)
+    )
 
 
 def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:

@@ -38,10 +38,9 @@ STAGES = (
 NAMED = 0.5  # share of the batches in which the same few things are said of several people
 ALIKE = ("single", "code", "changed", "interference")  # kinds of memory in them
 # Who is whose boss can only be followed once names are known. Then a sleep of several passes may
-# learn to do it; it begins with little else to remember, and half of it in shorthand.
-CHAINS = ("two_hop", "two_hop", "three_hop", "relatives")  # kinds that are drawn from then
+# learn to do it; it begins with little else to remember, and some of it in shorthand.
+CHAIN_KINDS = ("two_hop", "two_hop", "three_hop", "relatives")  # that are drawn from then
 HELD_OUT = Load(16, 8)
-ASKED = 6  # questions about a life at least
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full
 
@@ -87,7 +86,7 @@ class DialoguesTask(Value):
         """Draw lives of one load, cut into episodes at the same places."""
         cuts = draw_cuts(rng, load)
         lives = [draw_life(rng, split, load, cuts, single_pieces()) for _ in range(size)]
-        n_rows = min(self.questions, max(ASKED, 2 * load.n_facts))
+        n_rows = min(self.questions, 2 * load.n_facts)
         rows = [[self._row(rng, life, load, split) for _ in range(n_rows)] for life in lives]
         batch = with_questions(told(lives, self.window), rows)
         return replace(batch, hints=hinted(lives, self.window))
@@ -112,7 +111,7 @@ class DialoguesTask(Value):
         return labelled([*before, question], probe.answer, KINDS.index(probe.kind))
 
 
-def drawn_load(rng: Random, stage: int, chained: float = 0.15) -> tuple[Load, int]:
+def drawn_load(rng: Random, stage: int, chained: float) -> tuple[Load, int]:
     """Draw what the lives of a batch hold, and how many times more of them there are.
 
     Small ones are more, so that all batches are of about equal work.
@@ -144,7 +143,7 @@ def drawn_load(rng: Random, stage: int, chained: float = 0.15) -> tuple[Load, in
 
 
 def _drawn_chains(rng: Random) -> tuple[Load, int]:
-    kind, n_plots = rng.choice(CHAINS), rng.choice((1, 1, 2))
+    kind, n_plots = rng.choice(CHAIN_KINDS), rng.choice((1, 1, 2))
     load = Load(
         n_facts=n_plots * PLOTS[kind].most,
         n_episodes=rng.randint(1, n_plots),

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole benc
 
 KINDS = (
     *("single", "changed", "code", "two_hop", "three_hop", "several", "list", "order"),
-    *("preference", "interference", "repeated", "abstain", "apart"),
+    *("preference", "interference", "repeated", "abstain", "apart", "link", "relative"),
 )
 LOADS = (8, 16, 32, 64, 128)
 SLEEPERS = (

@@ -6,14 +6,17 @@ The records are made up; they are of a checkpoint that knows nothing.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from sleepmem.bench import Row
 from sleepmem.bench.memory.card import BEGIN, END, card, refreshed, remembers, write
+from sleepmem.bench.memory.card_words import command_of
 from sleepmem.bench.memory.checkpoints import OPPONENTS
 from sleepmem.bench.memory.evidence import WAKE, read_evidence
 from sleepmem.bench.memory.exam import AGES
@@ -21,10 +24,13 @@ from sleepmem.bench.memory.ship import ship
 from sleepmem.bench.memory.study import RECORD
 from sleepmem.bench.memory.suite import LOADS
 from sleepmem.bench.memory.tables import KIND_IS, WHO, cells, numbers_table
+from sleepmem.cli import main
 from sleepmem.errors import ConfigError
 from sleepmem.model.checkpoint import fingerprint
+from sleepmem.train import run as train_run
 from sleepmem.train.dialogues.plots import KINDS
 from sleepmem.train.runs import environment
+from sleepmem.train.settings import Loop, TrainSettings
 
 README = f"# ours\n\nbefore\n\n{BEGIN}stale\n{END}\nafter\n"
 RETENTION = "memory.retention.rank_correlation"
@@ -80,6 +86,47 @@ def test_card_says_what_was_other_before_a_branch(folder: Path) -> None:
     text = flat(card(read_evidence(folder)))
     assert "Until step 2,000 it ran with shallow 9 and decay 8." in text
     assert text.count("it ran with") == 1
+    loops = [{"loop_input": "carry", "evict": True}, {"loop_input": "inject"}]
+    record["progress"]["branched"] = [
+        {"step": 3, "options": {}, "passes": [1, 2], "loop": loops[0]},
+        {"step": 4, "options": {"chained": 60}, "loop": loops[1], "forcing_from": 7},
+    ]
+    (folder / "run.json").write_text(json.dumps(record))
+    text = flat(card(read_evidence(folder)))
+    default = "options as they are by default and passes 1,2 and loop as they are by default"
+    assert f"Until step 3 it ran with {default}." in text
+    other = "options of chained 60 and loop of loop input inject and forcing from 7"
+    assert f"Until step 4 it ran with {other}." in text
+
+
+LOOPS = [
+    Loop(),
+    Loop(loop_input="inject"),
+    Loop(loop_state="reset", wake_passes=3),
+    Loop(evict=False),
+]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_command_of_a_card_is_that_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loop: Loop
+) -> None:
+    forced = {"forcing": 2.0, "forcing_from": 10, "forcing_to": 30}
+    given = TrainSettings(
+        task="dialogues",
+        steps=9,
+        loop=loop,
+        options={"chained": 60},
+        passes=(1, 2) if loop.evict else (1,),
+        tied=loop.evict,
+        **(forced if loop.loop_input == "inject" else {}),
+    )
+    ran: list[TrainSettings] = []
+    monkeypatch.setattr(train_run, "run", lambda settings, *_, **__: ran.append(settings) or {})
+    words = shlex.split(command_of(given, str(tmp_path / "again")).replace("\\\n", ""))
+    result = CliRunner().invoke(main, words[1:])
+    assert result.exit_code == 0, result.output
+    assert ran == [given]
 
 
 def test_every_kind_has_words() -> None:

@@ -51,7 +51,7 @@ def _form(wording: str, means: str, about: tuple[Relation, ...]) -> Iterator[For
         "{R}": f"(?P<noun>{'|'.join(relation.noun for relation in about)})",
         "{D}": f"(?P<noun>{'|'.join(relation.past for relation in about)})",
         "{A}": "an?",
-        "{V}": "(?P<value>.+(?<! my)(?<!, that))",  # neither begins whose it is
+        "{V}": "(?P<value>.+(?<! my)(?<!'s)(?<!, that))",  # none begins whose it is
     }
     noun = about[0].noun if len(about) == 1 else ""
     of_somebody = {"{P}": "(?P<owner>my .+'s|.+'s)", "{N}": "(?P<who>.+)"}

@@ -13,7 +13,7 @@ from sleepmem.train.dialogues import relations
 from sleepmem.train.dialogues.chains import PASSES, mentions, readings
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life
-from sleepmem.train.dialogues.plots import CHAINS, PLOTS
+from sleepmem.train.dialogues.plots import N_CHAINS, PLOTS
 from sleepmem.train.dialogues.speech import SELF, Fact, Subject
 from sleepmem.train.tasks.dialogue_hints import aligned, hinted
 from sleepmem.train.tasks.dialogue_rows import spoken, text_ids, told
@@ -117,7 +117,7 @@ def test_hints_stand_where_the_windows_hold_the_names(split: Split) -> None:
                 assert mentioned <= held
                 assert bool((places.parts[:, 0] >= 0).all())
             n_hinted += len(mentioned)
-    assert n_hinted > 5 * CHAINS
+    assert n_hinted > 5 * N_CHAINS
 
 
 def test_what_is_cut_off_is_not_hinted_at() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sleepmem.train.dialogues import relations
 from sleepmem.train.dialogues.entities import Split, entities, side
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life, draw_world
-from sleepmem.train.dialogues.plots import CHAINS, KINDS, PLOTS
+from sleepmem.train.dialogues.plots import KINDS, N_CHAINS, PLOTS
 from sleepmem.train.dialogues.speech import SELF, UNKNOWN, Subject
 from sleepmem.train.dialogues.world import World
 from sleepmem.types import Role
@@ -175,6 +175,23 @@ def test_cuts_are_in_order_and_empty_no_episode_without_need(seed: int, load: Lo
         assert len({0, *cuts, load.n_facts}) == load.n_episodes + 1
 
 
+@given(seed=st.integers(0, 10_000), n_episodes=st.integers(1, 10), n_plots=st.integers(1, 3))
+def test_no_episode_is_empty_for_the_length_of_a_message(
+    seed: int, n_episodes: int, n_plots: int
+) -> None:
+    load = Load(6 * n_plots + 4, n_episodes, ("two_hop", "single"), chatter=0)
+    world, life = drawn(seed, Split.TEST, load)
+    texts = {statement.text for statement in world.statements}
+    held = [sum(line.text in texts for line in lines) for lines in life.episodes]
+    assert sum(held) == len(world.statements)
+    assert sum(n == 0 for n in held) == max(0, n_episodes - len(world.statements))
+
+
+def test_facts_that_fit_no_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"1 of 7 facts fit none of \('two_hop',\)"):
+        drawn(1, Split.TRAIN, Load(7, 1, ("two_hop",)))
+
+
 @given(seed=st.integers(0, 10_000), load=loads)
 def test_statements_of_a_plot_keep_their_order(seed: int, load: Load) -> None:
     world, life = drawn(seed, Split.TEST, load)
@@ -215,16 +232,17 @@ def test_chains_are_told_in_one_message_and_only_people_tell_them_apart(
 ) -> None:
     orders = set()
     for seed in range(40):
-        load = Load(hops * CHAINS, 1, (kind,), sentences=sentences, abstain=0)
+        load = Load(hops * N_CHAINS, 1, (kind,), sentences=sentences, abstain=0)
         world, life = drawn(seed, Split.TRAIN, load)
         [statement] = world.statements
         told = read_statements(Line(Role.USER, statement.text))
         said = [noun for (_, noun), _ in told]
-        assert len(told) == statement.n_facts == hops * CHAINS
-        assert {*Counter(said).values()} <= {CHAINS, 2 * CHAINS}  # twice: a sister's sister
+        assert len(told) == statement.n_facts == hops * N_CHAINS
+        assert {*Counter(said).values()} <= {N_CHAINS, 2 * N_CHAINS}  # twice: a sister's sister
+        assert len(statement.mentions) == N_CHAINS * (hops - 1)  # nobody is in two places
         orders.add(tuple(said.index(noun) for noun in said))
         deep = [probe for probe in world.probes if probe.kind == kind]
-        assert len({probe.answer for probe in deep}) == len(deep) == CHAINS
+        assert len({probe.answer for probe in deep}) == len(deep) == N_CHAINS
         assert_answered(life)
     assert len(orders) >= 5
 

@@ -46,7 +46,10 @@ pytestmark = pytest.mark.usefixtures("small_tasks")
         {"loop": {"loop_input": "guess"}},
         {"passes": (1, 4), "loop": {"evict": False}},
         {"loop": {"evict": False, "wake_passes": 2}, "passes": (1,)},
-        {"forcing": 0.3},
+        {"forcing": 0.3, "forcing_to": 5},
+        {"forcing": 0.3, "loop": {"loop_input": "inject"}},
+        {"forcing": 0.3, "forcing_from": 5, "forcing_to": 5, "loop": {"loop_input": "inject"}},
+        {"forcing": 0.0, "forcing_to": 5},
         {"forcing": -1.0, "loop": {"loop_input": "inject"}},
     ],
 )

@@ -21,11 +21,12 @@ from sleepmem.model.checkpoint import load_checkpoint, read_weights
 from sleepmem.train import loop
 from sleepmem.train import run as runs
 from sleepmem.train.loop import Progress, build_model, forced_stage, train
+from sleepmem.train.loops import loop_sleep
 from sleepmem.train.objective import Score, score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.run import run
 from sleepmem.train.runs import load_run
-from sleepmem.train.settings import TrainSettings
+from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks import Batch
 
 pytestmark = pytest.mark.usefixtures("small_tasks")
@@ -43,6 +44,25 @@ def test_it_learns_and_exports_a_checkpoint_that_loads(tmp_path: Path) -> None:
     assert record["progress"]["curve"][-1]["depth_1"] > 0.95
     assert record["progress"]["held_out"] == figures
     assert record["environment"]["torch"] == torch.__version__
+
+
+@torch.no_grad()
+def test_an_agent_sleeps_in_the_loop_that_its_checkpoint_was_trained_with(tmp_path: Path) -> None:
+    ids = [20, 21, 22, 23, 20]
+    for name, other in (("carry", "inject"), ("inject", "carry")):
+        given = settings(task="talking", steps=3, loop={"loop_input": name})
+        with torch.enable_grad():
+            run(given, tmp_path / name, silent)
+        agent = load_checkpoint(str(tmp_path / name / "checkpoint"))
+        trained = build_model(given, TalkingTask())
+        trained.load_state_dict(load_file(tmp_path / name / "model.safetensors"), strict=False)
+        *_, last = agent.sleep(agent.blank(), ids, 3)
+        assert last.weights is not None
+        start = trained.model.blank(), torch.tensor([ids]), 3, None
+        for loop_input in (name, other):
+            [after] = loop_sleep(trained, *start, Loop(loop_input=loop_input))
+            is_same = torch.allclose(last.weights[0], after, rtol=1e-4, atol=1e-5)
+            assert is_same == (loop_input == name)
 
 
 def test_checkpoint_of_a_task_without_words_is_the_network_alone(tmp_path: Path) -> None:

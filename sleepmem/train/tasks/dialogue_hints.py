@@ -23,12 +23,8 @@ class _Place(NamedTuple):
 
 def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
     """Return for each window of lives that are cut at the same places what passes are to leave."""
-    return tuple(
-        _hint(episode, window)
-        if any(line.mentions for lines in episode for line in lines)
-        else None
-        for episode in zip(*(life.episodes for life in lives), strict=True)
-    )
+    episodes = zip(*(life.episodes for life in lives), strict=True)
+    return tuple(_hint(episode, window) for episode in episodes)
 
 
 def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
@@ -46,6 +42,8 @@ def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
 
 def _mentioned(lines: Sequence[Line]) -> Iterator[tuple[int, Line, Mention]]:
     """Yield where the text of a line starts, in tokens of the episode, for each of its mentions."""
+    if not any(line.mentions for line in lines):  # as in most episodes
+        return
     n_tokens = 0
     for line in lines:
         yield from ((n_tokens + 1, line, mention) for mention in line.mentions)

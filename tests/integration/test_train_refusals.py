@@ -47,7 +47,7 @@ def out(tmp_path: Path) -> Path:
         ("depo --no-evict", "without eviction"),
         ("depo --lr nan", "lr: "),
         ("dialogues --layers AA", "layers AA have no fast weights"),
-        ("dialogues --loop-input inject", "the paper's loop"),
+        ("dialogues --loop-input embed", "the paper's loop"),
     ],
 )
 def test_what_can_never_work(shell: Shell, out: Path, arguments: str, what: str) -> None:

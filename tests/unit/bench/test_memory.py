@@ -66,7 +66,7 @@ def judged(talker: str, opponents: Path) -> Judged:
         patch.setattr(suite, "slept", lambda lm, passes: slept(lm, min(passes, 2)))
         patch.setattr(suite, "others", lambda lm, passes: others(lm, 1))
         patch.setattr(spoken, "MAX_TOKENS", 3)
-        return memory(talker, 0, silent, n_lives=12)
+        return memory(talker, 0, silent, n_lives=16)
 
 
 def test_every_kind_is_judged_for_everybody(judged: Judged) -> None:

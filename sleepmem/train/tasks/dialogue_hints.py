@@ -31,8 +31,10 @@ def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
     passes: list[list[_Place]] = [[] for _ in range(PASSES)]
     for life, lines in enumerate(episode):
         for start, line, mention in _mentioned(lines):
-            first, n = _tokens(line.text, mention.start, mention.stop)
+            before = line.text[: mention.start].rstrip()
+            first = len(text_ids(before)) if before else 0
             name = text_ids(line.text[mention.start : mention.stop])
+            n = len(name)
             if text_ids(line.text)[first : first + n] != name or start + first + n > window:
                 continue  # the name is in other pieces there, or cut off
             for places, read in zip(passes, mention.readings, strict=True):
@@ -48,13 +50,6 @@ def _mentioned(lines: Sequence[Line]) -> Iterator[tuple[int, Line, Mention]]:
     for line in lines:
         yield from ((n_tokens + 1, line, mention) for mention in line.mentions)
         n_tokens += len(spoken([line]))
-
-
-def _tokens(text: str, start: int, stop: int) -> tuple[int, int]:
-    """Return the first token of some whole words of a text, and how many tokens they are."""
-    before = text[:start].rstrip()
-    first = len(text_ids(before)) if before else 0
-    return first, len(text_ids(text[start:stop]))
 
 
 def aligned(read: str, n: int) -> list[tuple[int, Ids]]:

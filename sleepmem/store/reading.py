@@ -24,6 +24,8 @@ LITTLE = 5 << 18  # bytes, 1.25 MiB, that are read and hashed in a third of a mi
 _PIECE = 4 << 20  # bytes that are read and hashed by turns; more leave the caches in between
 _LINE = 64  # bytes of a cache line
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)  # fail rather than wait; 0 where no system call can
+# how a file system or a kernel says that it knows no such reading
+_UNKNOWN = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 # (descriptor, where to, bytes before) -> bytes read, 0 at the end
 ReadInto = Callable[[int, memoryview, int], int]
@@ -100,7 +102,8 @@ def _read_cached(descriptor: int, into: memoryview, offset: int) -> int:
     try:
         n_bytes = os.preadv(descriptor, [into], offset, _AT_ONCE)
     except OSError as exc:
-        raise (MightWait if exc.errno == errno.EAGAIN else AlwaysMight) from exc
+        # what else went wrong, a read that may wait finds too, or it has passed by then
+        raise (AlwaysMight if exc.errno in _UNKNOWN else MightWait) from exc
     # room for one byte more than there are: Linux 5.9 and 5.10 say the end where others would wait
     if not n_bytes and len(into) > 1:
         raise MightWait

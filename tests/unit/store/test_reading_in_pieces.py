@@ -93,7 +93,10 @@ async def test_little_that_is_cached_is_read_without_another_thread(
 @pytest.mark.parametrize("n_first", [0, 3])
 @pytest.mark.parametrize(
     ("problem", "is_asked_again"),
-    [(errno.EAGAIN, True), (errno.EOPNOTSUPP, False), (errno.EINVAL, False), (None, True)],
+    [
+        *((errno.EAGAIN, True), (errno.EIO, True), (None, True)),
+        *((errno.EOPNOTSUPP, False), (errno.EINVAL, False), (errno.ENOSYS, False)),
+    ],
 )
 async def test_what_is_not_cached_whole_is_waited_for_in_another_thread(
     tmp_path: Path,

@@ -1,7 +1,7 @@
 """What each pass of a sleep is to make of a chain of facts: who a person is. Knows no torch.
 
 "Ana's boss is Pavel. Pavel lives in Oslo." After the first pass over it the place of the second
-"Pavel" is to hold "Ana's boss", so that the next pass reads, and writes, where Ana's boss lives.
+"Pavel" is to hold "Ana boss", so that the next pass reads, and writes, where Ana's boss lives.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Mention(NamedTuple):
 
 
 class _Who(NamedTuple):
-    """Somebody, by relations from somebody else: "Ana's sister's boss"."""
+    """Somebody, by relations from somebody else: "Ana sister boss"."""
 
     root: Subject
     path: tuple[Relation, ...] = ()
 
     @property
     def name(self) -> str:
-        subject = self.root
-        for relation in self.path:
-            subject = subject.relative(relation)
-        return subject.name
+        """In shorthand: what has to fit into the place of a name is as little as can be."""
+        if not self.path:
+            return self.root.name
+        return " ".join((self.root.name or "my", *(relation.noun for relation in self.path)))
 
 
 def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tuple[Mention, ...]:

@@ -39,7 +39,7 @@ NAMED = 0.5  # share of the batches in which the same few things are said of sev
 ALIKE = ("single", "code", "changed", "interference")  # kinds of memory in them
 # Who is whose boss can only be followed once names are known. Then a sleep of several passes may
 # learn to do it; it begins with little else to remember, and some of it in shorthand.
-CHAIN_KINDS = ("two_hop", "two_hop", "three_hop", "relatives")  # that are drawn from then
+CHAIN_KINDS = ("two_hop", "three_hop", "three_hop", "relatives")  # that are drawn from then
 HELD_OUT = Load(16, 8)
 ONE = Load(1, 1, ("single",), n_people=1, abstain=0)
 N_LONG = 2  # stages at the end in which lives may be long, and windows full

@@ -28,15 +28,15 @@ CHAIN = (Fact(ANA, SISTER, "Bea"), Fact(BEA, BOSS, "Carl"), Fact(CARL, TOWN, "Os
 def test_a_chain_told_from_its_beginning_gets_a_link_longer_with_every_pass() -> None:
     first, second, third = readings(CHAIN, 3)
     assert first == ("Ana", "Ana", "Ana")
-    assert second == ("Ana's sister",) * 3
-    assert third == ("Bea's boss", "Ana's sister's boss", "Ana's sister's boss")
+    assert second == ("Ana sister",) * 3
+    assert third == ("Bea boss", "Ana sister boss", "Ana sister boss")
 
 
 def test_a_chain_told_from_its_end_needs_more_passes() -> None:
     town, boss, sister = readings(CHAIN[::-1], 4)
     assert sister == ("Ana",) * 4
-    assert boss == ("Bea", "Ana's sister", "Ana's sister", "Ana's sister")
-    assert town == ("Carl", "Bea's boss", "Ana's sister's boss", "Ana's sister's boss")
+    assert boss == ("Bea", "Ana sister", "Ana sister", "Ana sister")
+    assert town == ("Carl", "Bea boss", "Ana sister boss", "Ana sister boss")
 
 
 def test_what_hangs_on_who_speaks_is_mine() -> None:
@@ -51,12 +51,10 @@ def test_every_order_ends_at_the_beginning_of_the_chain(
     rng = Random(seed)
     whole, facts = {}, []
     for chain in range(n_chains):
-        who = Subject(f"P{chain}")
         for hop in range(hops):
             name = f"P{chain}-{hop}"
             facts.append(Fact(Subject(name if hop else f"P{chain}"), BOSS, f"P{chain}-{hop + 1}"))
-            whole[facts[-1].subject.name] = who.name
-            who = who.relative(BOSS)
+            whole[facts[-1].subject.name] = f"P{chain}" + hop * " boss"
     rng.shuffle(facts)
     found = readings(facts, 2 * hops)
     assert {fact.subject.name: read[-1] for fact, read in zip(facts, found, strict=True)} == whole
@@ -68,7 +66,7 @@ def test_a_mention_is_where_the_name_stands_in_its_own_sentence() -> None:
     [mention] = mentions(CHAIN[:2], sentences, text)
     assert text[mention.start : mention.stop] == "Bea"
     assert text[: mention.start].endswith("It is Carl, ")
-    assert mention.readings == ("Ana's sister",) * PASSES
+    assert mention.readings == ("Ana sister",) * PASSES
 
 
 def test_who_is_not_explained_or_not_named_is_no_mention() -> None:
@@ -79,8 +77,8 @@ def test_who_is_not_explained_or_not_named_is_no_mention() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
 def test_the_last_pieces_of_a_name_are_in_place_and_none_is_lost(n: int) -> None:
-    pieces = text_ids("Ana's sister")
-    placed = aligned("Ana's sister", n)
+    pieces = text_ids("Ana sister")
+    placed = aligned("Ana sister", n)
     assert [piece for _, parts in placed for piece in parts] == pieces
     assert [place for place, _ in placed] == [*range(n)][-len(pieces) :]
     assert all(len(parts) == 1 for _, parts in placed[1:])
@@ -139,4 +137,4 @@ def test_the_last_places_of_a_hint_read_as_the_alias_does() -> None:
     n = len(text_ids("Bea"))
     assert ids[hint[0].token].tolist()[-n:] == text_ids("Bea")
     named = [part for parts in hint[0].parts.tolist() for part in parts if part >= 0]
-    assert named == text_ids("Ana's sister")
+    assert named == text_ids("Ana sister")

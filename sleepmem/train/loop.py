@@ -49,8 +49,11 @@ class Progress:
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     held_out: dict[str, float] = field(default_factory=dict)  # accuracy at the end
-    # of each branch that led here, oldest first: its step, and the settings that were others before
+    # of each branch that led here, oldest first: its step, the settings that were others before,
+    # and the shares of the mean that it began from
     branched: list[dict[str, Any]] = field(default_factory=list)
+    # of a mean of runs, oldest first: the step of each, and its share
+    averaged: list[dict[str, float]] = field(default_factory=list)
 
 
 def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:

@@ -125,7 +125,8 @@ def branch_run(
     A checkpoint beside the record of its run does too; its optimiser starts anew.
 
     Returns:
-        Where that run stood, with what was other until then at the end of `branched`.
+        Where that run stood, with what was other until then at the end of `branched`, and the
+        shares if it was a mean.
 
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
@@ -139,7 +140,9 @@ def branch_run(
         _fill(folder, lm)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
-    progress.branched.append({"step": progress.step, **other})
+    mean = {"averaged": progress.averaged} if progress.averaged else {}
+    progress.branched.append({"step": progress.step, **other, **mean})
+    progress.averaged = []
     return progress
 
 

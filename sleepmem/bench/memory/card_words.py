@@ -145,7 +145,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
             f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
             f"{_machine(evidence.trained_in)}."
         ),
-        "branches": _branches(progress.branched),
+        "branches": _branches(progress.branched) + _mean(progress.step, progress.averaged),
         "most_facts": str(STAGES[-1].n_facts),
         "most_episodes": str(STAGES[-1].n_episodes),
         "train_share": str(100 - VALIDATION_SHARE - TEST_SHARE),
@@ -159,10 +159,23 @@ def _branches(branched: Sequence[Mapping[str, Any]]) -> str:
     """Return what was other before each branch that led to the run."""
     said = []
     for branch in branched:
-        other = [_setting(name, value) for name, value in branch.items() if name != "step"]
+        step, mean = branch["step"], branch.get("averaged", ())
+        own = {"step", "averaged"}
+        other = [_setting(name, value) for name, value in branch.items() if name not in own]
         if other:
-            said.append(f" Until step {branch['step']:,} it ran with {' and '.join(other)}.")
+            said.append(f" Until step {step:,} it ran with {' and '.join(other)}.")
+        said.append(_mean(step, mean))
     return "".join(said)
+
+
+def _mean(step: int, averaged: Sequence[Mapping[str, float]]) -> str:
+    """Return what the weights at a step are the mean of."""
+    if not averaged:
+        return ""
+    parts = [f"{one['share']:.0%} step {one['step']:,}" for one in averaged]
+    return (
+        f" At step {step:,} its weights became the mean of those along the way: {', '.join(parts)}."
+    )
 
 
 def _setting(name: str, value: Any) -> str:

@@ -30,8 +30,8 @@ STAGES = (
                    sentences=0.7, in_pieces=0.3, abstain=0.1),
     Load(8, 5, FLAT, n_relations=20, sentences=0.85, in_pieces=0.2),
     Load(10, 6, in_pieces=0.1, sentences=0.9),
-    Load(16, 8, in_pieces=0.05, sentences=0.95, abstain=0.05),
-    Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95, abstain=0.05),
+    Load(16, 8, in_pieces=0.05, sentences=0.95),
+    Load(24, 12, n_people=12, in_pieces=0.05, sentences=0.95),
 )  # fmt: skip
 # Names are learned while nothing else tells facts apart, or not at all: where what is said does,
 # they are left out of the keys, and then no gradient brings them back.
@@ -51,10 +51,12 @@ class DialoguesTask(Value):
     Attributes:
         questions: asked of each life.
         chained: percent of the batches, in the stages of long lives, in which chains are told.
+        untold: percent of the questions, in those stages, whose answer was never told.
     """
 
     questions: PositiveInt = 16
     chained: int = Field(default=15, ge=0, le=100)
+    untold: int = Field(default=5, ge=0, lt=100)
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class DialoguesTask(Value):
         return tokenizer()
 
     def batch(self, rng: Random, size: int, stage: int) -> Batch:
-        load, times = drawn_load(rng, stage, self.chained / 100)
+        load, times = drawn_load(rng, stage, self.chained / 100, self.untold / 100)
         return self.lives(rng, size * times, load, Split.TRAIN)
 
     def held_out(self, rng: Random, size: int) -> Batch:
@@ -111,20 +113,24 @@ class DialoguesTask(Value):
         return labelled([*before, question], probe.answer, KINDS.index(probe.kind))
 
 
-def drawn_load(rng: Random, stage: int, chained: float) -> tuple[Load, int]:
+def drawn_load(rng: Random, stage: int, chained: float, untold: float = 0.05) -> tuple[Load, int]:
     """Draw what the lives of a batch hold, and how many times more of them there are.
 
     Small ones are more, so that all batches are of about equal work.
 
     Args:
         chained: share of the batches, in the stages of long lives, in which chains are told.
+        untold: share of the questions, in lives of those stages, whose answer was never told.
     """
     is_last = stage >= len(STAGES) - N_LONG
     if is_last and rng.random() < chained:
-        return _drawn_chains(rng)
+        load, times = _drawn_chains(rng)
+        return load._replace(abstain=untold), times
     if stage and rng.random() < 0.15:  # what was learned earlier stays
         stage = rng.randrange(stage)
     load = STAGES[stage]
+    if stage >= len(STAGES) - N_LONG:
+        load = load._replace(abstain=untold)
     times = max(1, min(6, 16 // load.n_facts))
     n_facts = rng.randint((load.n_facts + 1) // 2, load.n_facts)
     n_episodes = rng.randint((load.n_episodes + 1) // 2, min(load.n_episodes, n_facts))
@@ -150,6 +156,5 @@ def _drawn_chains(rng: Random) -> tuple[Load, int]:
         kinds=(kind,),
         n_relations=rng.choice((4, 12, len(OF_PEOPLE))),
         sentences=rng.choice((0.0, 0.5, 1.0, 1.0)),
-        abstain=0.05,
     )
     return load, 2

@@ -124,6 +124,22 @@ def test_names_alone_tell_facts_apart_in_half_of_the_batches(stage: int) -> None
     assert all(load.kinds for load in loads)
 
 
+@pytest.mark.parametrize("stage", range(len(STAGES)))
+def test_long_lives_ask_as_often_as_is_said_for_what_was_never_told(stage: int) -> None:
+    shares = {drawn_load(Random(seed), stage, 0.5, 0.42)[0].abstain for seed in range(200)}
+    assert (0.42 in shares) == (stage >= len(STAGES) - 2)
+    assert shares <= {0.42, *(earlier.abstain for earlier in STAGES[: len(STAGES) - 2])}
+
+
+def test_the_share_that_was_never_told_is_that_of_the_task() -> None:
+    abstaining = KINDS.index("abstain")
+    for untold, least, most in ((0, 0.0, 0.08), (50, 0.3, 0.6)):
+        task = DialoguesTask(untold=untold, chained=50)
+        depths = [task.batch(Random(seed), 1, 7).depth for seed in range(30)]
+        asked = torch.cat([depth.flatten() for depth in depths if depth is not None])
+        assert least <= float((asked == abstaining).float().mean()) <= most
+
+
 def openings(split: Split) -> tuple[str, ...]:
     """Return how the wordings of a side begin, up to the first slot or verb."""
     own = [table for r in relations.EVERY for table in (r.tell, r.ask) if table]

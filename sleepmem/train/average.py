@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sleepmem.errors import ConfigError
@@ -63,7 +63,7 @@ def average(folder: Path, shares: Sequence[tuple[Path, float]]) -> Progress:
             raise ConfigError(f"{folder} holds a run already", hint="Name another folder.")
         export(folder / CHECKPOINT, lm, task)
         weights = {name: p.detach().contiguous() for name, p in lm.named_parameters()}
-        save_file(weights, folder / MODEL, {"step": str(progress.step)})
+        (folder / MODEL).write_bytes(save(weights, {"step": str(progress.step)}))
         record = {
             "settings": settings.model_dump(mode="json") | {"steps": progress.step},
             "progress": asdict(progress),

@@ -99,6 +99,24 @@ def test_card_says_what_was_other_before_a_branch(folder: Path) -> None:
     assert f"Until step 4 it ran with {other}." in text
 
 
+def test_card_says_of_which_steps_its_weights_are_the_mean(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    assert "the mean of those" not in flat(card(read_evidence(folder)))
+    shares = [{"step": 1000, "share": 0.2}, {"step": 2000, "share": 0.8}]
+    became = "its weights became the mean of those along the way: 20% step 1,000, 80% step 2,000."
+    step = f"{record['progress']['step']:,}"
+    for averaged, branched, of in (
+        (shares, [], step),
+        ([], [{"step": 2000, "averaged": shares}], "2,000"),
+    ):
+        record["progress"] |= {"averaged": averaged, "branched": branched}
+        (folder / "run.json").write_text(json.dumps(record))
+        text = flat(card(read_evidence(folder)))
+        assert f"At step {of} {became}" in text
+        assert text.count(became) == 1
+        assert "it ran with" not in text
+
+
 LOOPS = [
     Loop(),
     Loop(loop_input="inject"),

@@ -24,8 +24,8 @@ LITTLE = 5 << 18  # bytes, 1.25 MiB, that are read and hashed in a third of a mi
 _PIECE = 4 << 20  # bytes that are read and hashed by turns; more leave the caches in between
 _LINE = 64  # bytes of a cache line
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)  # fail rather than wait; 0 where no system call can
-# how a file system or a kernel says that it knows no such reading
-_UNKNOWN = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+# how a file system, a kernel or a sandbox says that there is no such reading
+_UNKNOWN = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 
 # (descriptor, where to, bytes before) -> bytes read, 0 at the end
 ReadInto = Callable[[int, memoryview, int], int]

@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -74,12 +74,29 @@ def save_run(
     """Save all that `load_run` needs; the record comes last and names the step of the tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     step = {"step": str(progress.step)}
-    _write(_temporary(folder, MODEL), save(_named_weights(lm), step))
     _write(_temporary(folder, OPTIMIZER), save(optimizers.tensors(), step))
+    here = environment(*(folder / name for name in (MODEL, OPTIMIZER, RECORD)))
+    save_ended(folder, settings, lm, progress, here)
+
+
+def save_ended(
+    folder: Path,
+    settings: TrainSettings,
+    lm: SleepForCausalLM,
+    progress: Progress,
+    trained_in: Mapping[str, Any],
+) -> None:
+    """Save a run that no optimiser goes on with.
+
+    Args:
+        trained_in: machine, versions and commit, as of `environment`.
+    """
+    step = {"step": str(progress.step)}
+    _write(_temporary(folder, MODEL), save(_named_weights(lm), step))
     record = {
         "settings": settings.model_dump(mode="json"),
         "progress": asdict(progress),
-        "environment": environment(*(folder / name for name in (MODEL, OPTIMIZER, RECORD))),
+        "environment": dict(trained_in),
     }
     _write(_temporary(folder, RECORD), json.dumps(record, indent=1).encode())
     _rename(folder)
@@ -98,6 +115,11 @@ def load_run(
     """
     if not (folder / RECORD).exists():
         return Progress()
+    if not any(path.exists() for path in (folder / OPTIMIZER, _temporary(folder, RECORD))):
+        raise ConfigError(
+            f"{folder} holds a run without its optimiser",
+            hint="Go on from it by --branch, with another --out.",
+        )
     found, progress = _last_save(folder)
     if found.model_copy(update={"steps": settings.steps}) != settings:
         different = _different(found, settings)
@@ -131,6 +153,25 @@ def branch_run(
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
     """
+    found, progress = read_run(folder, lm, optimizers)
+    before = found.model_dump(mode="json")
+    other = {name: before[name] for name in _different(found, settings)}
+    mean = {"averaged": progress.averaged} if progress.averaged else {}
+    progress.branched.append({"step": progress.step, **other, **mean})
+    progress.averaged = []
+    return progress
+
+
+def read_run(
+    folder: Path, lm: SleepForCausalLM, optimizers: Optimizers | None = None
+) -> tuple[TrainSettings, Progress]:
+    """Fill a model, and the optimiser if one is given and was saved, from the last save of a run.
+
+    Or from a checkpoint beside the record of its run.
+
+    Raises:
+        ConfigError: the folder holds no run, one of another model, or one that cannot be read.
+    """
     found, progress, _ = read_record(folder)
     if (folder / OPTIMIZER).exists() or _temporary(folder, RECORD).exists():
         found, progress = _last_save(folder)
@@ -138,12 +179,7 @@ def branch_run(
     else:
         _check_step(folder, progress.step)
         _fill(folder, lm)
-    before = found.model_dump(mode="json")
-    other = {name: before[name] for name in _different(found, settings)}
-    mean = {"averaged": progress.averaged} if progress.averaged else {}
-    progress.branched.append({"step": progress.step, **other, **mean})
-    progress.averaged = []
-    return progress
+    return found, progress
 
 
 def _check_step(folder: Path, step: int) -> None:

@@ -22,7 +22,7 @@ from sleepmem.types import Role, Value
 FLAT = ("single", "code", "changed", "interference", "several", "repeated", "preference")
 SHORT = Load(4, 4, ("single",), n_relations=1, sentences=0.0, in_pieces=1.0, chatter=0, abstain=0)
 
-STAGES = (
+STAGES = (  # in the long ones `DialoguesTask.untold` says what is never told
     SHORT,
     SHORT._replace(n_relations=2, sentences=0.2, in_pieces=0.6),
     SHORT._replace(n_relations=4, sentences=0.5, in_pieces=0.4, abstain=0.1),
@@ -51,7 +51,8 @@ class DialoguesTask(Value):
     Attributes:
         questions: asked of each life.
         chained: percent of the batches, in the stages of long lives, in which chains are told.
-        untold: percent of the questions, in those stages, whose answer was never told.
+        untold: percent, about, of the questions on lives of those stages whose answer was never
+            told; a seventh is then asked of something said awake.
     """
 
     questions: PositiveInt = 16
@@ -113,7 +114,7 @@ class DialoguesTask(Value):
         return labelled([*before, question], probe.answer, KINDS.index(probe.kind))
 
 
-def drawn_load(rng: Random, stage: int, chained: float, untold: float = 0.05) -> tuple[Load, int]:
+def drawn_load(rng: Random, stage: int, chained: float, untold: float) -> tuple[Load, int]:
     """Draw what the lives of a batch hold, and how many times more of them there are.
 
     Small ones are more, so that all batches are of about equal work.

@@ -96,6 +96,7 @@ async def test_little_that_is_cached_is_read_without_another_thread(
     [
         *((errno.EAGAIN, True), (errno.EIO, True), (None, True)),
         *((errno.EOPNOTSUPP, False), (errno.EINVAL, False), (errno.ENOSYS, False)),
+        (errno.EPERM, False),
     ],
 )
 async def test_what_is_not_cached_whole_is_waited_for_in_another_thread(

@@ -117,7 +117,7 @@ def test_training_draws_fewer_statements_and_episodes_now_and_then() -> None:
 
 @pytest.mark.parametrize("stage", range(len(STAGES)))
 def test_names_alone_tell_facts_apart_in_half_of_the_batches(stage: int) -> None:
-    loads = [drawn_load(Random(seed), stage, 0.15)[0] for seed in range(200)]
+    loads = [drawn_load(Random(seed), stage, 0.15, 0.05)[0] for seed in range(200)]
     named = [load for load in loads if load.of_self == 0.1]
     assert 60 <= len(named) <= 125
     assert all(load.n_relations <= 2 and {*load.kinds} <= {*ALIKE} for load in named)

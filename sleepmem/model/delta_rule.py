@@ -1,4 +1,4 @@
-"""The gated delta rule three times: one step, a slow scan, and in chunks.
+"""The gated delta rule: one step, of states together or apart, a slow scan, and in chunks.
 
     S <- exp(g) S                        decay first
     S <- S + k (beta (v - k S))^T        then the delta rule, on the decayed state
@@ -13,6 +13,8 @@ is a triangular solve, since repeated squaring explodes on repeated keys.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,8 +37,30 @@ def delta_step(
     known, recalled = (decay[..., None] * (torch.stack([k, q], dim=-2) @ state)).unbind(-2)
     new = beta[..., None] * (v - known)
     output = recalled + (q * k).sum(-1, keepdim=True) * new
-    # in place: many states at once are larger than the processor's cache
     return output, (decay[..., None] * state).addcmul_(k.unsqueeze(-1), new.unsqueeze(-2))
+
+
+def delta_step_each(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, states: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Do what `delta_step` does to states that each lie in memory of their own, and stay so.
+
+    One by one they fit the processor's caches; joined they would be copied there and back.
+
+    Args:
+        states: B of (1, H, K, V), unchanged.
+    """
+    decay = g.exp()[..., None]
+    asked = torch.stack([k, q], dim=-2).split(1)
+    read = torch.cat([both @ state for both, state in zip(asked, states, strict=True)])
+    known, recalled = (decay[..., None] * read).unbind(-2)
+    new = beta[..., None] * (v - known)
+    output = recalled + (q * k).sum(-1, keepdim=True) * new
+    writes = zip(decay[..., None], k.unsqueeze(-1), new.unsqueeze(-2), strict=True)
+    return output, [
+        (kept * state).addcmul_(key, value)
+        for state, (kept, key, value) in zip(states, writes, strict=True)
+    ]
 
 
 def delta_scan(

@@ -214,15 +214,25 @@ class GatedDeltaNet(nn.Module):
     def forward(
         self, x: Tensor, state: Recurrence, mask: Tensor | None
     ) -> tuple[Tensor, Recurrence]:
+        (q, k, v, g, beta), tail = self.inputs(x, state.tail, mask)
+        rule = rule_for(x.device, self.d_k, self.d_v)
+        with torch.autocast(x.device.type, enabled=False):  # what is remembered stays float32
+            if x.shape[1] == 1:
+                one = q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0]
+                o, weights = delta_step(*one, state.weights)
+                o = o[:, None]
+            else:
+                o, weights = rule(q, k, v, g, beta, state.weights)
+        return self.outputs(o, x), Recurrence(weights, tail)
+
+    def inputs(
+        self, x: Tensor, tail: Tensor | None, mask: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """Return q, k, v, g and beta of the delta rule, and the tail for the next call."""
         n_batch, n_tokens, _ = x.shape
-        mixed, tail = convolve(self.qkv(x), self.conv, state.tail, mask)
-        q, k, v = (
-            F.silu(mixed)
-            .float()
-            .split(
-                [self.n_heads * self.d_k, self.n_heads * self.d_k, self.n_heads * self.d_v], dim=-1
-            )
-        )
+        mixed, tail = convolve(self.qkv(x), self.conv, tail, mask)
+        n_keys, n_values = self.n_heads * self.d_k, self.n_heads * self.d_v
+        q, k, v = F.silu(mixed).float().split([n_keys, n_keys, n_values], dim=-1)
         q = F.normalize(q.view(n_batch, n_tokens, self.n_heads, self.d_k), dim=-1)
         k = F.normalize(k.view(n_batch, n_tokens, self.n_heads, self.d_k), dim=-1)
         v = v.view(n_batch, n_tokens, self.n_heads, self.d_v)
@@ -230,16 +240,12 @@ class GatedDeltaNet(nn.Module):
         g = -self.decay_log.exp() * F.softplus(self.decay_gate(x).float() + self.decay_bias)
         if mask is not None:  # padding neither decays nor writes
             beta, g = beta * mask[..., None], g * mask[..., None]
-        rule = rule_for(x.device, self.d_k, self.d_v)
-        with torch.autocast(x.device.type, enabled=False):  # what is remembered stays float32
-            if n_tokens == 1:
-                one = q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0]
-                o, weights = delta_step(*one, state.weights)
-                o = o[:, None]
-            else:
-                o, weights = rule(q, k, v, g, beta, state.weights)
-        o = self.norm(o.to(x.dtype)).reshape(n_batch, n_tokens, -1)
-        return self.out(o * F.silu(self.output_gate(x))), Recurrence(weights, tail)
+        return (q, k, v, g, beta), tail
+
+    def outputs(self, o: Tensor, x: Tensor) -> Tensor:
+        """Return what the layer makes of what the delta rule reads, (B, T, H, V)."""
+        o = self.norm(o.to(x.dtype)).flatten(2)
+        return self.out(o * F.silu(self.output_gate(x)))
 
 
 class SwiGLU(nn.Module):

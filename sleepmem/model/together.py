@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sleepmem.model.delta_rule import delta_step_each
 from sleepmem.model.layers import (
     GatedDeltaNet,
     KeyValues,
@@ -94,8 +95,8 @@ def _remember(
 ) -> tuple[Tensor, list[LayerState]]:
     zero = x.new_zeros(1, mixer.kernel - 1, mixer.channels)
     tails = [zero if state.tail is None else state.tail for state in states]
-    together = Recurrence(torch.cat([state.weights for state in states]), torch.cat(tails))
-    y, (weights, tail) = mixer(x, together, None)
-    assert tail is not None
-    rows = zip(weights.split(1), tail.split(1), strict=True)
-    return y, [Recurrence(row.clone(), end.clone()) for row, end in rows]
+    inputs, after = mixer.inputs(x, torch.cat(tails), None)
+    q, k, v, g, beta = (part[:, 0] for part in inputs)
+    o, weights = delta_step_each(q, k, v, g, beta, [state.weights for state in states])
+    rows = zip(weights, after.split(1), strict=True)
+    return mixer.outputs(o[:, None], x), [Recurrence(row, end.clone()) for row, end in rows]

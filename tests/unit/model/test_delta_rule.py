@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sleepmem.model.delta_rule import CHUNK, delta_chunked, delta_scan, delta_step
+from sleepmem.model.delta_rule import (
+    CHUNK,
+    delta_chunked,
+    delta_scan,
+    delta_step,
+    delta_step_each,
+)
 
 NAMES = ("q", "k", "v", "g", "beta", "state")
 
@@ -54,6 +60,19 @@ def test_chunks_equal_scan_in_outputs_state_and_gradients(n_tokens: int) -> None
     torch.testing.assert_close(s2, s1, rtol=1e-5, atol=1e-5)
     for name, a, b in zip(NAMES, g1, g2, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("n_batch", [1, 5])
+def test_states_that_lie_apart_take_the_same_step_and_are_left_alone(n_batch: int) -> None:
+    q, k, v, g, beta, state = draw(1, n_batch=n_batch)
+    one = q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0]
+    output, after = delta_step(*one, state)
+    before = state.clone()
+    outputs, each = delta_step_each(*one, state.split(1))
+    torch.testing.assert_close(outputs, output)
+    torch.testing.assert_close(torch.cat(each), after)
+    assert torch.equal(state, before)
+    assert len({row.untyped_storage().data_ptr() for row in each}) == n_batch
 
 
 def test_step_is_the_equation_of_the_paper() -> None:

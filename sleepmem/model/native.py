@@ -23,7 +23,7 @@ from sleepmem.model.chat_tokens import ByteDetokenizer, ChatTokens
 from sleepmem.model.machine import processor
 from sleepmem.model.network import LayerState, SleepForCausalLM
 from sleepmem.model.sampling import sample
-from sleepmem.model.sleep import sleep_steps, step_tokens
+from sleepmem.model.sleep import sleep_steps
 from sleepmem.model.snapshot_bytes import SnapshotFormat
 from sleepmem.model.together import step_together
 from sleepmem.protocols import SleepStep, SnapshotBytes
@@ -31,7 +31,7 @@ from sleepmem.types import Message, Sampling
 
 FastWeights = tuple[Tensor, ...]  # (1, heads, d_k, d_v) float32 for each recurrent layer
 
-BLOCK = 64  # see `step_tokens`: a step of a sleep takes about as long as to decode two tokens
+BLOCK = 64  # tokens of a step of a sleep; it takes about as long as to decode a token or two
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,7 +88,7 @@ class NativeSleepLM:
             "device": "cpu",
             "dtype": "float32",
             "threads": "1",
-            "block": ",".join(map(str, step_tokens(self._lm, BLOCK))),
+            "block": str(BLOCK),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "machine": platform.machine(),
             "processor": processor(),
@@ -161,8 +161,7 @@ class NativeSleepLM:
     ) -> Iterator[SleepStep]:
         ids = torch.tensor([list(token_ids)])
         steps = sleep_steps(self._lm, weights, ids, passes, block=BLOCK)
-        sizes = step_tokens(self._lm, BLOCK)
-        n_steps = passes * sum(math.ceil(len(token_ids) / size) for size in sizes)
+        n_steps = passes * len(self._lm.model.layers) * math.ceil(len(token_ids) / BLOCK)
         for index in range(n_steps):
             new = self._step(steps)
             if new is not None:

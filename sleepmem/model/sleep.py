@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sleepmem.model.config import ATTENTION
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
 
 
@@ -42,21 +41,20 @@ def sleep_steps(
         token_ids: (batch, tokens) or (batch, tokens, parts), at most a window of tokens.
         passes: >= 1, the paper's N; counts the total.
         mask: (batch, tokens), false at padding, which leaves the fast weights as they are.
-        block: tokens of a step at most, see `step_tokens`; None is all. Results differ by rounding.
+        block: tokens of a step at most; None is all. Results differ by rounding.
 
     Yields:
         None, and at the last step the new fast weights.
     """
     h = embedded = lm.embed(token_ids)
-    sizes = step_tokens(lm, block) if block else [h.shape[1]] * len(lm.model.layers)
+    size = block or h.shape[1]
+    masks = mask.split(size, dim=1) if mask is not None else repeat(None)
     for n in range(passes):
         if n and lm.config.input_injection:
             h = embedded + left_by(h)
         after: list[LayerState] = []
-        start = lm.model.window_start(weights)
-        for layer, state, size in zip(lm.model.layers, start, sizes, strict=True):
+        for layer, state in zip(lm.model.layers, lm.model.window_start(weights), strict=True):
             done: list[Tensor] = []
-            masks = mask.split(size, dim=1) if mask is not None else repeat(None)
             for x, seen in zip(h.split(size, dim=1), masks, strict=False):
                 if n or after or done:
                     yield None
@@ -66,15 +64,6 @@ def sleep_steps(
             after.append(state)
         weights = fast_weights(after)
     yield tuple(weights)
-
-
-def step_tokens(lm: SleepForCausalLM, block: int) -> list[int]:
-    """Return the tokens of a step of a sleep in each layer.
-
-    `block` in attention and half of it in a recurrent layer, where a token takes twice as long: the
-    longest step is what others wait for.
-    """
-    return [block if kind == ATTENTION else -(-block // 2) for kind in lm.config.layer_types]
 
 
 def left_by(h: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One token for each of several wake states, decoded as one batch.
 
 Matrices are applied to all states at once, which is where the time goes; KV cache and fast weights
-stay each state's own, so states of any length go together and none is copied. A row differs from the same state
+stay each state's own, so states of any length go together. A row differs from the same state
 decoded alone by rounding only, since a product of many rows may be summed in another order.
 """
 

@@ -33,11 +33,9 @@ def delta_step(
     Returns:
         Output (B, H, V) and the new state.
     """
-    decay = g.exp()[..., None]
-    known, recalled = (decay[..., None] * (torch.stack([k, q], dim=-2) @ state)).unbind(-2)
-    new = beta[..., None] * (v - known)
-    output = recalled + (q * k).sum(-1, keepdim=True) * new
-    return output, (decay[..., None] * state).addcmul_(k.unsqueeze(-1), new.unsqueeze(-2))
+    decay = g.exp()[..., None, None]
+    output, new = _seen(q, k, v, decay, beta, torch.stack([k, q], dim=-2) @ state)
+    return output, (decay * state).addcmul_(k.unsqueeze(-1), new.unsqueeze(-2))
 
 
 def delta_step_each(
@@ -50,17 +48,26 @@ def delta_step_each(
     Args:
         states: B of (1, H, K, V), unchanged.
     """
-    decay = g.exp()[..., None]
+    decay = g.exp()[..., None, None]
     asked = torch.stack([k, q], dim=-2).split(1)
     read = torch.cat([both @ state for both, state in zip(asked, states, strict=True)])
-    known, recalled = (decay[..., None] * read).unbind(-2)
+    output, new = _seen(q, k, v, decay, beta, read)
+    writes = zip(states, decay, k.unsqueeze(-1), new.unsqueeze(-2), strict=True)
+    return output, [(kept * state).addcmul_(key, value) for state, kept, key, value in writes]
+
+
+def _seen(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, read: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the output of a token and what it writes, both (B, H, V).
+
+    Args:
+        decay: (B, H, 1, 1).
+        read: (B, H, 2, V), what k and q find in the state before it decays.
+    """
+    known, recalled = (decay * read).unbind(-2)
     new = beta[..., None] * (v - known)
-    output = recalled + (q * k).sum(-1, keepdim=True) * new
-    writes = zip(decay[..., None], k.unsqueeze(-1), new.unsqueeze(-2), strict=True)
-    return output, [
-        (kept * state).addcmul_(key, value)
-        for state, (kept, key, value) in zip(states, writes, strict=True)
-    ]
+    return recalled + (q * k).sum(-1, keepdim=True) * new, new
 
 
 def delta_scan(

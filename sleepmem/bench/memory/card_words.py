@@ -29,6 +29,7 @@ from sleepmem.bench.memory.tables import (
 from sleepmem.bench.wake import LONG, N_ROUNDS, SHORT
 from sleepmem.model.config import RECURRENT
 from sleepmem.train.dialogues.entities import MADE_UP, TEST_SHARE, VALIDATION_SHARE
+from sleepmem.train.loop import Progress
 from sleepmem.train.runs import read_record
 from sleepmem.train.settings import Loop, TrainSettings
 from sleepmem.train.tasks.dialogues import STAGES
@@ -68,7 +69,7 @@ def figures_of(evidence: Evidence, among: Sequence[str]) -> dict[str, str]:
         "machine": _machine(memory.record["environment"]),
         "conditions": _conditions(memory.record["n_lives"]),
         "coverage": f"{COVERAGE:.0%}",
-        "opponents": _opponents(memory.record["without"]),
+        "opponents": _opponents(memory.record["without"], evidence.progress),
         "kinds": markdown(kinds_table(found, among)),
         "ages": markdown(numbers_table(found, "age", "sleeps since it was told", able)),
         "loads": markdown(numbers_table(found, "load", "facts held at once", able)),
@@ -141,9 +142,8 @@ def _training(evidence: Evidence) -> dict[str, str]:
     return {
         "command": command_of(settings, f"runs/{evidence.name.split('/')[-1]}"),
         "training": (
-            f"Training took {progress.step:,} steps and {progress.n_tokens / 1e6:.0f} million "
-            f"tokens x passes, with passes drawn from {passes}: {_time(progress.seconds)} on "
-            f"{_machine(evidence.trained_in)}."
+            f"Training took {progress.step:,} steps and {_million(progress.n_tokens)}, with passes "
+            f"drawn from {passes}: {_time(progress.seconds)} on {_machine(evidence.trained_in)}."
         ),
         "branches": _branches(progress.branched) + _mean(progress.step, progress.averaged),
         "most_facts": str(STAGES[-1].n_facts),
@@ -198,14 +198,12 @@ def _conditions(n_lives: int) -> str:
     )
 
 
-def _opponents(without: Sequence[str]) -> str:
+def _opponents(without: Sequence[str], ours: Progress) -> str:
     passes1 = [name for name in (PASSES1_STEPS, PASSES1_COMPUTE) if name not in without]
     said = []
     if passes1:
-        said.append(
-            "The models trained with N=1 are of the same sizes and data, of as many steps or of "
-            "steps for as much compute; they share with ours the steps in which it took one pass."
-        )
+        opponents = [read_record(FOLDER / name)[1] for name in passes1]
+        said.append(_trained_with_one_pass(opponents, ours))
     if ATTENTION not in without:
         settings, progress, _ = read_record(FOLDER / ATTENTION)
         said.append(
@@ -219,6 +217,26 @@ def _opponents(without: Sequence[str]) -> str:
     if missing:
         said.append(f"Yet to be trained beside it: {'; '.join(missing)}.")
     return " ".join(said)
+
+
+def _trained_with_one_pass(opponents: Sequence[Progress], ours: Progress) -> str:
+    """Return how long they were trained, what they share with ours, and what they are means of."""
+    each = " and ".join(f"{run.step:,} steps ({_million(run.n_tokens)})" for run in opponents)
+    said = (
+        "The models trained with N=1 are of the same sizes and data, of as many steps or of steps "
+        f"for as much compute: {each}. They share with ours the steps in which it took one pass."
+    )
+    if ours.averaged and all(_shares(run) == _shares(ours) for run in opponents):
+        said += " They are means of weights along the way, in the same shares as ours."
+    return said
+
+
+def _shares(run: Progress) -> list[float]:
+    return [round(part["share"], 6) for part in run.averaged]
+
+
+def _million(n_tokens: int) -> str:
+    return f"{n_tokens / 1e6:.0f} million tokens x passes"
 
 
 def _handwritten(memory: Measured) -> str:

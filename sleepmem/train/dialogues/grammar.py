@@ -6,12 +6,11 @@ Nothing composed here is a held-out wording, letter for letter; most of their pa
 
 from __future__ import annotations
 
-from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import own_grammar, relations, wordings
-from sleepmem.train.dialogues.entities import Split
+from sleepmem.train.dialogues import orders, wordings
+from sleepmem.train.dialogues.relations import held_out
 from sleepmem.train.dialogues.wordings import Sides
 
 
@@ -121,16 +120,19 @@ SHARED: tuple[tuple[Sides, Grammar], ...] = (
 )
 OWN = tuple(
     (table, grammar)
-    for tell, ask, cores in own_grammar.TABLES
+    for tell, ask, cores in orders.TABLES
     for table, grammar in (
         (tell, Grammar(ALONE, cores.tell)),
         (tell, Grammar(THAT, cores.tell)),
         (ask, Grammar(ASKING, cores.ask)),
         (ask, Grammar(ALONE, cores.question)),
+        (ask, Grammar(ALONE, cores.request)),
     )
+    if grammar.cores
 )
 GRAMMARS = (*SHARED, *OWN)
 QUESTIONS = ("Can ", "Could ", "Do ")  # what begins like that ends with a question mark
+REQUESTS = ("Bring ", "Choose ", "Order ", "I ")  # and what has no stem, but begins like that, not
 
 # around a whole sentence, or around a direct question
 BEFORE = parts("""
@@ -185,18 +187,6 @@ SMALL = frozenset(
 AROUND = 0.15
 
 
-@cache
-def held_out() -> frozenset[str]:
-    """Return the wordings of the other sides, case folded."""
-    return frozenset(
-        wording.casefold()
-        for sides in relations.EVERY_TABLE
-        for split in Split
-        if split is not Split.TRAIN
-        for wording in sides[split]
-    )
-
-
 def composed(rng: Random, table: Sides) -> str | None:
     """Return a wording that says what those of a table say; None if it has no grammar."""
     known = [grammar for of, grammar in GRAMMARS if of is table]
@@ -211,7 +201,8 @@ def composed(rng: Random, table: Sides) -> str | None:
 
 def sentence(stem: str, core: str) -> str:
     """Return the sentence of a stem, which may be empty, and a core."""
-    is_question = stem.startswith(QUESTIONS) if stem else "{V}" not in core
+    is_said = "{V}" in core or core.startswith(REQUESTS)
+    is_question = stem.startswith(QUESTIONS) if stem else not is_said
     return f"{stem} {core}{'?' if is_question else '.'}".lstrip()
 
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sleepmem.train.dialogues import relations
-from sleepmem.train.dialogues.wordings import Sides
-
 
 class Cores(NamedTuple):
     """What a relation is told and asked for with.
@@ -20,11 +17,13 @@ class Cores(NamedTuple):
         tell: behind a stem, or alone as a sentence.
         ask: behind a stem ("Tell me where Maria lives.").
         question: alone, with a question mark.
+        request: alone, for something that cannot be done without knowing.
     """
 
     tell: tuple[str, ...]
     ask: tuple[str, ...]
     question: tuple[str, ...]
+    request: tuple[str, ...] = ()
 
 
 def cores(tell: str, ask: str, question: str) -> Cores:
@@ -363,17 +362,3 @@ What day was {N} born
 """,
     ),
 }
-
-
-def _tables() -> list[tuple[Sides, Sides, Cores]]:
-    of = {relation.noun: relation for relation in (*relations.FAVOURITES, *relations.HABITS)}
-    found = []
-    for noun, own in CORES.items():
-        tell, ask = of[noun].tell, of[noun].ask
-        assert tell
-        assert ask
-        found.append((tell, ask, own))
-    return found
-
-
-TABLES = _tables()

@@ -5,8 +5,10 @@ Wordings have the slots that `wordings` lists.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
+from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.wordings import TABLES, Sides, sides
 
 
@@ -327,3 +329,15 @@ EVERY_TABLE = (
     *TABLES,
     *(table for relation in EVERY for table in (relation.tell, relation.ask) if table),
 )
+
+
+@cache
+def held_out() -> frozenset[str]:
+    """Return the wordings that training never hears, case folded."""
+    return frozenset(
+        wording.casefold()
+        for table in EVERY_TABLE
+        for split in Split
+        if split is not Split.TRAIN
+        for wording in table[split]
+    )

@@ -109,7 +109,7 @@ def _chosen(rng: Random, split: Split, tables: Sequence[Sides]) -> str:
 def applied(rng: Random, split: Split, subject: Subject, relation: Relation) -> str:
     """Return a question in the relation's own words; of a preference, a request that needs it."""
     assert relation.ask
-    return worded(rng.choice(relation.ask[split]), subject, relation)
+    return worded(_chosen(rng, split, [relation.ask]), subject, relation)
 
 
 def shorthand(fact: Fact) -> str:

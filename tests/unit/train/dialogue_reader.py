@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
@@ -22,15 +23,23 @@ PLAIN = (*SPOKEN, *relations.OF_TOOLS)
 SHORT = {split: ("{N} {R} {V}",) for split in Split}
 SHORT_ASK = {split: ("{N} {R}",) for split in Split}
 SENTENCES = re.compile(r"(?<=[.!?]) ")  # where one may end and the next begin
+WORD = re.compile(r"\b(?!an?\b)[a-z]+")  # but articles, which the value chooses
 
 
 class Form(NamedTuple):
     """A wording as it is recognised; `noun` is set where the words say it without naming it."""
 
     pattern: re.Pattern[str]
-    n_letters: int
+    literal: str
     means: str
     noun: str = ""
+
+    @property
+    def n_letters(self) -> int:
+        return len(self.literal)
+
+
+Forms = dict[str, list[tuple[int, Form]]]  # rank and form by the rarest of its words; "" has none
 
 
 def people(among: tuple[Relation, ...]) -> tuple[Relation, ...]:
@@ -61,13 +70,11 @@ def _form(wording: str, means: str, about: tuple[Relation, ...]) -> Iterator[For
         text = re.escape(said).replace(r"\{", "{").replace(r"\}", "}")
         pattern = wordings.SLOT.sub(lambda slot: (slots | whose)[slot[0]], text)  # noqa: B023
         literal = wordings.SLOT.sub("", said.replace("{A}", "a"))
-        yield Form(re.compile(pattern, re.IGNORECASE), len(literal), means, noun)
+        yield Form(re.compile(pattern, re.IGNORECASE), literal, means, noun)
 
 
-def _forms(
-    tables: Iterable[tuple[Sides, str, tuple[Relation, ...]]], alone: Split | None
-) -> list[Form]:
-    """Return forms, those with the most words of their own first.
+def _forms(tables: Iterable[tuple[Sides, str, tuple[Relation, ...]]], alone: Split | None) -> Forms:
+    """Return forms, those with the most words of their own ranked first.
 
     Args:
         alone: the side whose whole sentences are read, and nothing else; None reads everything.
@@ -80,7 +87,13 @@ def _forms(
         for wording in (*table[split], *(_composed(table) if split is Split.TRAIN else ()))
         for form in _form(wording, means, about)
     )
-    return sorted(forms, key=lambda form: -form.n_letters)
+    words = {form: WORD.findall(form.literal.casefold()) for form in forms}
+    n_forms = Counter(word for each in words.values() for word in set(each))
+    found: Forms = {}
+    for rank, form in enumerate(sorted(forms, key=lambda form: -form.n_letters)):
+        rarest = min(words[form], key=lambda word: n_forms[word], default="")
+        found.setdefault(rarest, []).append((rank, form))
+    return found
 
 
 def _composed(table: Sides) -> list[str]:
@@ -122,7 +135,7 @@ def _alone(text: str) -> set[str]:
 
 
 @cache
-def _told(alone: Split | None) -> list[Form]:
+def _told(alone: Split | None) -> Forms:
     own = [(relation.tell, "is", (relation,)) for relation in SPOKEN if relation.tell]
     return _forms(
         [
@@ -139,13 +152,13 @@ def _told(alone: Split | None) -> list[Form]:
 
 
 @cache
-def _printed(alone: Split | None) -> list[Form]:
+def _printed(alone: Split | None) -> Forms:
     tables = [(table, "is", relations.OF_TOOLS) for table in (wordings.LOG, SHORT)]
     return _forms(tables, alone)
 
 
 @cache
-def _asked(alone: Split | None) -> list[Form]:
+def _asked(alone: Split | None) -> Forms:
     own = [(relation.ask, "last", (relation,)) for relation in PLAIN if relation.ask]
     unnamed = tuple(relation for relation in PLAIN if relation.value not in NAMED)
     return _forms(
@@ -164,7 +177,7 @@ def _asked(alone: Split | None) -> list[Form]:
     )
 
 
-def _read(text: str, forms: list[Form], side: Split | None) -> tuple[Key, str, str] | None:
+def _read(text: str, forms: Forms, side: Split | None) -> tuple[Key, str, str] | None:
     """Return key, value and what is meant, by the form that explains most of the letters."""
     variants = {text} if side in (Split.VALIDATION, Split.TEST) else _alone(text)
     found = [
@@ -184,8 +197,10 @@ def _read(text: str, forms: list[Form], side: Split | None) -> tuple[Key, str, s
     return (_folded(who.removesuffix("'s")), present.get(noun, noun)), value, form.means
 
 
-def _first(text: str, forms: list[Form]) -> tuple[Form, re.Match[str]] | None:
-    matches = ((form, match) for form in forms if (match := form.pattern.fullmatch(text)))
+def _first(text: str, forms: Forms) -> tuple[Form, re.Match[str]] | None:
+    words = {"", *WORD.findall(text.casefold())}
+    ranked = sorted(known for word in words for known in forms.get(word, ()))
+    matches = ((form, match) for _, form in ranked if (match := form.pattern.fullmatch(text)))
     return next(matches, None)
 
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from tokenizers import pre_tokenizers
 
-from sleepmem.train.dialogues import grammar, speech, wordings
+from sleepmem.train.dialogues import grammar, orders, relations, speech, wordings
 from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.vocabulary import texts
 from sleepmem.train.dialogues.wordings import EITHER, SLOT, Sides
@@ -16,7 +16,7 @@ from sleepmem.train.dialogues.wordings import EITHER, SLOT, Sides
 TABLES = list({id(table): table for table, _ in grammar.GRAMMARS}.values())
 HELD_OUT = (Split.VALIDATION, Split.TEST)
 ASKED = {"And", "At", "How", "In", "What", "When", "Where", "Which", "Who"}
-OWN = [table for table, _ in grammar.OWN[::2]]
+OWN = list({id(table): table for table, _ in grammar.OWN}.values())
 
 
 def drawn(table: Sides, n: int = 400) -> set[str]:
@@ -48,13 +48,31 @@ def test_own_wordings_are_composed_of_cores_that_tell_nothing_held_out(table: Si
     assert sum(len(cores) for _, cores in mine) > len(table[Split.TRAIN])
 
 
+def test_no_order_of_words_holds_a_held_out_wording() -> None:
+    held_out = [wording.rstrip(".?") for wording in relations.held_out()]
+    made = {core for of in orders.DOING.values() for cores in orders.orders(of) for core in cores}
+    kept = {core for _, _, found in orders.TABLES for cores in found for core in cores}
+    holding = {core for core in made if any(text in core.casefold() for text in held_out)}
+    assert holding
+    assert not holding & kept
+    assert made - holding <= kept
+
+
+def test_a_request_is_a_sentence_for_one_preference() -> None:
+    requests = {noun: doing.requests for noun, doing in orders.DOING.items() if doing.requests}
+    assert requests.keys() == {relation.noun for relation in relations.FAVOURITES}
+    every = [request for each in requests.values() for request in each]
+    assert len(set(every)) == len(every)
+    assert all(grammar.sentence("", request) == f"{request}." for request in every)
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_nothing_composed_is_held_out(table: Sides) -> None:
     rng = Random(0)
     heard = drawn(table, 3000)
     around = {grammar.surrounded(rng, wording) for wording in heard for _ in range(5)}
     around |= {grammar.surrounded(rng, w) for w in table[Split.TRAIN] for _ in range(200)}
-    assert not {wording.casefold() for wording in heard | around} & grammar.held_out()
+    assert not {wording.casefold() for wording in heard | around} & relations.held_out()
     assert len(around) > len(heard)
 
 
@@ -64,7 +82,7 @@ def test_a_held_out_wording_that_a_grammar_could_make_is_not_made() -> None:
         for stem in grammar.REMINDED
         for core in dict((id(t), g) for t, g in grammar.GRAMMARS)[id(wordings.ASK_WHAT)].cores
     }
-    held_out = {wording for wording in could if wording.casefold() in grammar.held_out()}
+    held_out = {wording for wording in could if wording.casefold() in relations.held_out()}
     assert held_out
     assert not held_out & drawn(wordings.ASK_WHAT, 3000)
 
@@ -83,7 +101,12 @@ def test_every_word_is_one_that_the_tables_have() -> None:
         return {piece for piece, _ in split.pre_tokenize_str(f" {plain(text)}")}
 
     known = {word for text in texts() for word in words(text)}
-    said = {word for table in TABLES for wording in drawn(table) for word in words(wording)}
+    said = {
+        word
+        for _, (stems, cores) in grammar.GRAMMARS
+        for text in (*stems, *cores)
+        for word in words(text)
+    }
     around = {
         word
         for text in (*grammar.BEFORE, *grammar.ASIDES, *grammar.BEHIND_TOLD, *grammar.BEHIND_ASKED)

@@ -1,7 +1,7 @@
 """Wordings put together from parts, so that training hears each part in many places.
 
 A list of whole sentences is learned as such, and other orders of the same words are not understood.
-Nothing composed here is a held-out wording, letter for letter; most of their parts are heard.
+Nothing composed here holds a held-out wording, however it is said; most of their parts are heard.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from sleepmem.train.dialogues import orders, wordings
-from sleepmem.train.dialogues.relations import held_out
+from sleepmem.train.dialogues.relations import held_out, holds_held_out, spoken
 from sleepmem.train.dialogues.wordings import Sides
 
 
@@ -195,7 +195,7 @@ def composed(rng: Random, table: Sides) -> str | None:
     while True:
         stems, cores = rng.choice(known)
         wording = sentence(rng.choice(stems), rng.choice(cores))
-        if wording.casefold() not in held_out():
+        if not holds_held_out(wording):
             return wording
 
 
@@ -217,7 +217,7 @@ def surrounded(rng: Random, wording: str) -> str:
         text = f"{before} {_begun(text) if before[-1] == ',' else text}"
     if rng.random() < AROUND:
         text = f"{text} {rng.choice(BEHIND_ASKED if is_asked else BEHIND_TOLD)}"
-    return wording if text.casefold() in held_out() else text
+    return wording if spoken(text) & held_out() else text
 
 
 def _begun(wording: str) -> str:

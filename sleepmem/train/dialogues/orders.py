@@ -1,7 +1,7 @@
 """Every order of a few words, for what somebody likes, plays or speaks: "it is tea that he drinks".
 
 A model that heard some orders of these words did not understand others: where wordings are new,
-what is missed most is said like that. No order here holds a held-out wording.
+what is missed most is said like that. Those that hold a held-out wording `grammar` leaves out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Doing(NamedTuple):
         verbs: of another person, and as a plain form; what follows stands behind a space.
         behind: what may stand behind, where a sentence allows for it.
         it: the value, with its article.
-        is_plain: whether the verb and the value alone say what kind of thing it is.
+        is_plain: whether the verb alone asks for that kind of thing.
         requests: what cannot be done without knowing it, without a mark at the end.
     """
 
@@ -50,7 +50,7 @@ DOING = {
             "Choose a drink for {N}",
             "Choose something to drink for {N}",
             "Order something to drink for {N}",
-            "I want to bring {N} a drink",
+            "I want to [bring {N}|have] a drink",
             "I want to order a drink for {N}",
             "I have to choose a drink for {N}",
             "I need something to drink for {N}",
@@ -67,7 +67,7 @@ DOING = {
             "Choose a dinner for {N}",
             "Choose something to eat for {N}",
             "Order something to eat for {N}",
-            "I want to cook for {N}",
+            "I want to cook[ for {N}|]",
             "I want to order dinner for {N}",
             "I have to choose a dinner for {N}",
             "I need something to eat for {N}",
@@ -94,8 +94,8 @@ DOING = {
         ("", " most", " best", " most of all", " at home", " in the evening"),
         requests=(
             "Choose something to do for {N}",
-            "I want to do something with {N}",
-            "I need something to do for {N}",
+            "I want to do something[ with {N}|]",
+            "I need something to do[ for {N}|]",
             "I want to do something that {N} [likes|like]",
         ),
     ),
@@ -121,13 +121,12 @@ DOING = {
 
 
 def orders(of: Doing) -> Cores:
-    """Return all orders, those with a held-out wording too."""
+    """Return all orders."""
     tell, ask, question = [], [], []
     for (he, i), behind in product(of.verbs, of.behind):
         does, it = f"{{N}} [{he}|{i}]", of.it
-        if of.is_plain or it != "{V}":
-            tell += [f"{does} {it}{behind}", f"it is {it} that {does}{behind}"]
-            tell += [f"{it} is what {does}{behind}", f"what {does}{behind} is {it}"]
+        tell += [f"{does} {it}{behind}", f"it is {it} that {does}{behind}"]
+        tell += [f"{it} is what {does}{behind}", f"what {does}{behind} is {it}"]
         if behind.startswith((" at ", " in ", " for ")):
             tell += [f"{behind.strip()} {does} {it}"]
         ask += [f"which {of.thing} {does}{behind}", f"which {of.thing} it is that {does}{behind}"]
@@ -150,21 +149,11 @@ def orders(of: Doing) -> Cores:
 
 
 def _with_orders(noun: str) -> Cores:
-    """Return the cores of a relation, and all orders of its words but those held out."""
+    """Return the cores of a relation, and all orders of its words, each once."""
     if noun not in DOING:
         return CORES[noun]
-    texts = [wording.rstrip(".?") for wording in relations.held_out()]
-    return Cores(
-        *(
-            (*written, *(core for core in made if not _holds_any(core, texts)))
-            for written, made in zip(CORES[noun], orders(DOING[noun]), strict=True)
-        )
-    )
-
-
-def _holds_any(core: str, texts: list[str]) -> bool:
-    folded = core.casefold()
-    return any(text in folded for text in texts)
+    both = zip(CORES[noun], orders(DOING[noun]), strict=True)
+    return Cores(*(tuple(dict.fromkeys((*written, *made))) for written, made in both))
 
 
 def _tables() -> list[tuple[Sides, Sides, Cores]]:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from sleepmem.train.dialogues.entities import Split
-from sleepmem.train.dialogues.wordings import TABLES, Sides, sides
+from sleepmem.train.dialogues.wordings import EITHER, TABLES, Sides, sides
 
 
 class Relation(NamedTuple):
@@ -333,11 +333,22 @@ EVERY_TABLE = (
 
 @cache
 def held_out() -> frozenset[str]:
-    """Return the wordings that training never hears, case folded."""
+    """Return the wordings that training never hears, as they are `spoken`."""
     return frozenset(
-        wording.casefold()
+        form
         for table in EVERY_TABLE
         for split in Split
         if split is not Split.TRAIN
         for wording in table[split]
+        for form in spoken(wording)
     )
+
+
+def holds_held_out(wording: str) -> bool:
+    """Return whether a held-out wording is in a wording, but for the mark at its end."""
+    return any(text.rstrip(".?") in form for form in spoken(wording) for text in held_out())
+
+
+def spoken(wording: str) -> set[str]:
+    """Return a wording as it is said of somebody and as it is said of oneself, case folded."""
+    return {EITHER.sub(chosen, wording).casefold() for chosen in (r"\1", r"\2")}

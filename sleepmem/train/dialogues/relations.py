@@ -344,6 +344,7 @@ def held_out() -> frozenset[str]:
     )
 
 
+@cache
 def holds_held_out(wording: str) -> bool:
     """Return whether a held-out wording is in a wording, but for the mark at its end."""
     return any(text.rstrip(".?") in form for form in spoken(wording) for text in held_out())

@@ -7,17 +7,27 @@ refused leaves nothing behind and the others go on.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from sleepmem.errors import AgentNotFound, Conflict, LeaseLost, SleepmemError
 from sleepmem.store import schema
+from sleepmem.store.columns import JsonText
 from sleepmem.store.inserts import insert_rows
 from sleepmem.store.rows import (
     AnyRow,
@@ -141,7 +151,7 @@ def _stage(
     if not stagings:
         return {}
     threads = {"threads": [staging.thread.id for staging in stagings.values()]}
-    ends = {row.thread_id: row for row in connection.execute(_ENDS, threads)}
+    ends = {row.thread_id: row for row in _all(connection, _ENDS, threads)}
     known = _known_requests(connection, stagings.values(), ends)
     found: dict[int, Turn | SleepmemError] = {}
     staged: list[tuple[int, Turn]] = []
@@ -201,10 +211,7 @@ def _known_requests(
     ]
     if not asked:
         return set()
-    if connection.dialect.name == "sqlite":
-        found = connection.execute(_KNOWN_SQLITE, {"asked": json.dumps(asked)})
-    else:
-        found = connection.execute(_KNOWN, {"asked": asked})
+    found = _all(connection, _KNOWN, {"asked": asked})
     return {(row.agent_id, row.request_id) for row in found}
 
 
@@ -214,7 +221,7 @@ def _finish(
     if not finishings:
         return {}
     asked = {"ids": [lookup(finishing.turn.id) for finishing in finishings.values()]}
-    turns = {row.id: row for row in connection.execute(_TURNS, asked)}
+    turns = {row.id: row for row in _all(connection, _TURNS, asked)}
     found: dict[int, Turn | SleepmemError] = {}
     done: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
@@ -245,6 +252,13 @@ def _finish(
     return found
 
 
+def _all(
+    connection: Connection, of: Mapping[str, Select[Any]], asked: Mapping[str, Any]
+) -> Sequence[AnyRow]:
+    """Return the rows of a statement that each database has its own form of."""
+    return connection.execute(of[connection.dialect.name], asked).all()
+
+
 def _disowned(connection: Connection, append: Append) -> SleepmemError | None:
     """Return why whoever appends cannot write to the agent, None if it can."""
     epoch = connection.scalar(_EPOCH, {"agent": lookup(append.agent)})
@@ -268,7 +282,7 @@ _staged = schema.turn.alias("staged")
 _is_staged = _staged.c.state == literal_column(f"'{_STAGED}'")  # as its partial index says it
 
 # where the streams end and the next turns begin, and whose they are
-_ENDS = (
+_ends = (
     select(
         _thread.id.label("thread_id"),
         _agent.id.label("owner"),
@@ -287,34 +301,48 @@ _ENDS = (
     .join(schema.branch, _branch.id == _thread.branch_id)
     .join(schema.agent, _agent.id == _branch.agent_id)
     .outerjoin(_staged, (_staged.c.thread_id == _thread.id) & _is_staged)
-    .where(_thread.id.in_(bindparam("threads", expanding=True)))
 )
+_requests = select(_row.agent_id, _row.request_id).where(counts)
+_turns = select(
+    _row.agent_id.label("owner"),
+    _row.id,
+    _row.seq,
+    _row.state,
+    _row.start,
+    _row.stop,
+    _agent.name,
+    _agent.epoch,
+).join_from(schema.turn, schema.agent, _agent.id == _row.agent_id)
 
-_REQUESTS = select(_row.agent_id, _row.request_id).where(counts)
-_KNOWN = _REQUESTS.where(
-    tuple_(_row.agent_id, _row.request_id).in_(bindparam("asked", expanding=True))
-)
-# SQLite reads its whole index for a tuple in a list
-_asked = func.json_each(bindparam("asked")).table_valued("value").c.value
-_KNOWN_SQLITE = _REQUESTS.where(
-    _row.agent_id == func.json_extract(_asked, "$[0]"),
-    _row.request_id == func.json_extract(_asked, "$[1]"),
-)
 
-_TURNS = (
-    select(
-        _row.agent_id.label("owner"),
-        _row.id,
-        _row.seq,
-        _row.state,
-        _row.start,
-        _row.stop,
-        _agent.name,
-        _agent.epoch,
-    )
-    .join_from(schema.turn, schema.agent, _agent.id == _row.agent_id)
-    .where(_row.id.in_(bindparam("ids", expanding=True)))
-)
+def _given(name: str) -> ColumnElement[Any]:
+    """Select what a list holds, which SQLite is given as one text of JSON.
+
+    A parameter for each, as other databases take them, makes a new statement for each length.
+    """
+    return func.json_each(bindparam(name, type_=JsonText())).table_valued("value").c.value
+
+
+_asked = _given("asked")
+_SQLITE, _OTHERS = "sqlite", "postgresql"
+_ENDS = {
+    _SQLITE: _ends.where(_thread.id.in_(select(_given("threads")))),
+    _OTHERS: _ends.where(_thread.id.in_(bindparam("threads", expanding=True))),
+}
+_TURNS = {
+    _SQLITE: _turns.where(_row.id.in_(select(_given("ids")))),
+    _OTHERS: _turns.where(_row.id.in_(bindparam("ids", expanding=True))),
+}
+_KNOWN = {
+    # its whole index would be read for a tuple in a list
+    _SQLITE: _requests.where(
+        _row.agent_id == func.json_extract(_asked, "$[0]"),
+        _row.request_id == func.json_extract(_asked, "$[1]"),
+    ),
+    _OTHERS: _requests.where(
+        tuple_(_row.agent_id, _row.request_id).in_(bindparam("asked", expanding=True))
+    ),
+}
 
 _is_place = (_row.agent_id == bindparam("owner")) & (_row.seq == bindparam("place"))
 _ABANDON = update(schema.turn).where(_is_place).values(state=_ABANDONED, stop=bindparam("cut"))

@@ -24,8 +24,9 @@ from sleepmem.errors import ConfigError, MissingExtra
 _READS = "sleepmem_reads"  # the execution option of a connection that only reads
 _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longer is stuck
 READERS = 5  # reads at a time; more wait, which is cheaper than connections for a rush
-_CACHE_KIB = 256  # of each connection; 2,000 by default, and a pool of them outweighed the agents
-_PRAGMAS = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}", f"PRAGMA cache_size=-{_CACHE_KIB}")
+# of each connection; SQLite takes 2,000, and a pool of them outweighed the agents. The one that
+# appends writes to more pages at once than the others hold: it read them all again each time
+_CACHE_KIB, _APPENDS_CACHE_KIB = 256, 2_000
 
 
 def normalised(url: str | URL) -> URL:
@@ -91,7 +92,7 @@ def async_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
 def append_engine(url: URL, *, durable: bool = True) -> Engine:
     """Return the engine of the one thread that appends; it keeps one connection."""
     engine = create_engine(_sync(url), pool_size=1, max_overflow=0, **_settings(url, durable))
-    _prepare(engine, foreign_keys=True, durable=durable)
+    _prepare(engine, foreign_keys=True, durable=durable, cache_kib=_APPENDS_CACHE_KIB)
     return engine
 
 
@@ -135,14 +136,16 @@ def _settings(url: URL, durable: bool = True, *, pooled: bool = True) -> dict[st
     return settings | ({"pool_pre_ping": True} if pooled else {})
 
 
-def _prepare(engine: Engine, *, foreign_keys: bool, durable: bool = True) -> None:
+def _prepare(
+    engine: Engine, *, foreign_keys: bool, durable: bool = True, cache_kib: int = _CACHE_KIB
+) -> None:
     if engine.dialect.name != "sqlite":
         return
 
     def set_pragmas(dbapi_connection: Any, _record: Any) -> None:
         cursor = dbapi_connection.cursor()
-        for pragma in _PRAGMAS:
-            cursor.execute(pragma)
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA cache_size=-{cache_kib}")
         # the log is the truth: a commit survives power loss
         cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")

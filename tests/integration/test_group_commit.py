@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from sleepmem.bench.runtime import wal
-from sleepmem.errors import LeaseLost, StoreError, StoreUnavailable
+from sleepmem.errors import LeaseLost, SleepmemError, StoreError, StoreUnavailable
 from sleepmem.store import SnapshotRows, SqlEpisodeLog, open_log
 from sleepmem.testing.life import Life
 
@@ -143,13 +144,23 @@ async def test_appends_to_one_agent_follow_each_other(
     assert [turn.start for turn in turns[::2]] == [0, 3, 6, 9, 12]
 
 
-async def test_append_that_no_database_can_hold_takes_none_with_it(any_log: SqlEpisodeLog) -> None:
+async def test_append_that_no_database_can_hold_takes_none_with_it(
+    any_log: SqlEpisodeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lives = await born(any_log, 5)
-    forged = lives[2].thread.model_copy(update={"id": 2**70})
-    lives[2].thread = forged
+    beyond_utc = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
+    monkeypatch.setattr(lives[2], "now", lambda: beyond_utc)
     results = await together(lives)
     assert isinstance(results.pop(2), StoreError)
     assert [turn.seq for turn in results] == [1] * 4
+
+
+async def test_thread_that_cannot_be_takes_none_with_it(any_log: SqlEpisodeLog) -> None:
+    lives = await born(any_log, 3)
+    lives[1].thread = lives[1].thread.model_copy(update={"id": 2**70})
+    results = await together(lives)
+    assert isinstance(results.pop(1), SleepmemError)
+    assert [turn.seq for turn in results] == [1] * 2
 
 
 async def test_lost_claim_takes_none_with_it(any_log: SqlEpisodeLog) -> None:

@@ -191,9 +191,8 @@ async def test_log_that_is_closed_lets_a_cancelled_read_end(log: SqlEpisodeLog) 
 async def test_locked_database_is_unavailable_and_comes_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = [pragma.replace("10000", "1") for pragma in engine_module._PRAGMAS]
     await (await open_log(f"sqlite:///{path}")).aclose()
-    monkeypatch.setattr(engine_module, "_PRAGMAS", settings)
+    monkeypatch.setattr(engine_module, "_BUSY_TIMEOUT_MS", 1)
     log = await open_log(f"sqlite:///{path}")
     life = await Life.born(log)
     intruder = sqlite3.connect(path, isolation_level=None)

@@ -55,6 +55,7 @@ class Garbage(StrEnum):
     NOT_KEPT = "not_kept"  # no rule keeps the snapshot
     NO_EPISODE = "no_episode"  # stored for a sleep that was never committed
     CUT_SHORT = "cut_short"  # left by a write that was killed
+    DELETED = "deleted"  # of an agent that was deleted, by a deletion that was killed
 
 
 class KeepRules(Value):
@@ -114,7 +115,7 @@ class Keeping:
 
 
 class Removed(Value):
-    """Bytes that were removed, or would be; `digest` is None where a write was cut short."""
+    """Bytes that were removed, or would be; `digest` is None if they were not written whole."""
 
     agent: str
     digest: str | None
@@ -171,8 +172,20 @@ class Histories(Protocol):
     ) -> bool:
         """Await `delete(agent, digest)` unless a snapshot is called so that was not dropped.
 
-        Until it is done, nothing else of the agent can be committed. Return whether it was called.
+        Until it is done, nothing else of the agent can be committed, and if it was deleted none
+        of that name can be born. Return whether it was called.
+
+        Raises:
+            AgentNotFound: nor is it one of those that are `deleted`.
         """
+        ...
+
+    async def deleted(self) -> list[str]:
+        """Return the agents that were deleted and whose bytes may not be gone yet."""
+        ...
+
+    async def end_deletion(self, agent: str) -> None:
+        """Say that the bytes of an agent that was deleted are gone."""
         ...
 
     async def restore(

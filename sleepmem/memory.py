@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
-from sleepmem.errors import AgentNotFound, ConfigError, NotOpen
+from sleepmem.errors import ConfigError, NotOpen
 from sleepmem.events import Watcher
 from sleepmem.history import GcReport, LogEntry, Removed, ReplayedEpisode
 from sleepmem.leases import WAIT_S
@@ -21,6 +21,7 @@ from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, Snapshot
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.clock import SystemClock
+from sleepmem.runtime.deletion import end_deletion
 from sleepmem.runtime.gc import rules_of
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
@@ -254,7 +255,7 @@ class SleepMemory:
         """Delete an agent for good: its log, its branches and its snapshots; needs no model.
 
         The log goes first, in one transaction; whoever held the agent can no longer write. Bytes
-        of snapshots that a crash leaves behind belong to nobody.
+        of snapshots that a crash leaves behind go with the next `gc` of all agents.
 
         Raises:
             AgentNotFound
@@ -262,12 +263,7 @@ class SleepMemory:
         house = self._open_house()
         await house.log.delete_agent(name)
         house.forget(name)
-        for digest in await house.snapshots.digests(name):
-            try:
-                # an agent of the same name may have been born since, and have slept
-                await house.log.sweep(name, digest, house.snapshots.delete)
-            except AgentNotFound:
-                await house.snapshots.delete(name, digest)
+        await end_deletion(house.log, house.snapshots, name)
 
     async def log(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         """Yield an agent's messages, oldest first; needs no model.
@@ -333,8 +329,8 @@ class SleepMemory:
 
         Kept are those of all heads, of pinned episodes, and what a rule keeps. The log is kept
         whole: `replay` with `verify` derives removed ones again. Agents live on meanwhile, here
-        and in other processes. Folders of agents that were deleted are left alone. Collections of
-        one memory take turns.
+        and in other processes. A deletion of an agent that was cut short is ended. Collections
+        of one memory take turns.
 
         Args:
             agent: whose; None means all of the database.

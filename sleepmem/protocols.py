@@ -168,6 +168,8 @@ class EpisodeLog(Leases, Histories, Protocol):
     async def delete_agent(self, agent: str) -> None:
         """Delete an agent with all its rows, whoever holds it; its snapshots are not touched.
 
+        Until `end_deletion` it is one of those that are `deleted`.
+
         Raises:
             AgentNotFound
         """

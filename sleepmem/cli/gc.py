@@ -20,6 +20,7 @@ WHY = {
     Garbage.NOT_KEPT: "no rule keeps it",
     Garbage.NO_EPISODE: "of no episode",
     Garbage.CUT_SHORT: "write cut short",
+    Garbage.DELETED: "agent deleted",
 }
 KEPT = {Keep.HEAD: "head", Keep.PINNED: "pinned", Keep.LAST: "last", Keep.WITHIN: "young"}
 

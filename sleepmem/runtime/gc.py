@@ -36,6 +36,7 @@ from datetime import datetime, timedelta
 from sleepmem.errors import AgentNotFound, ConfigError, SnapshotNotFound
 from sleepmem.history import Garbage, GcReport, Heads, Keep, Keeping, KeepRules, Removed
 from sleepmem.protocols import EpisodeLog, SnapshotStore
+from sleepmem.runtime.deletion import end_deletion, left_by
 from sleepmem.types import Episode
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ async def collect(
                 raise
             continue  # deleted meanwhile
         seen.append(name)
+    if agent is None:
+        await _end_deletions(episodes, snapshots, report, set(seen), dry_run)
     return GcReport(
         dry_run=dry_run,
         agents=tuple(seen),
@@ -87,6 +90,21 @@ async def collect(
         n_kept=dict(report.n_kept),
         n_missing=report.n_missing,
     )
+
+
+async def _end_deletions(
+    episodes: EpisodeLog, snapshots: SnapshotStore, report: _Report, living: Set[str], dry_run: bool
+) -> None:
+    """End the deletions of agents that were cut short; of living namesakes all was looked at."""
+    for name in await episodes.deleted():
+        if not dry_run:
+            found = await end_deletion(episodes, snapshots, name)
+        elif name not in living:
+            found = await left_by(snapshots, name)
+        else:
+            continue
+        for digest, n_bytes in found:
+            report.add(Removed(agent=name, digest=digest, n_bytes=n_bytes, why=Garbage.DELETED))
 
 
 @dataclass

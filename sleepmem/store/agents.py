@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Select,
     Table,
@@ -57,6 +58,9 @@ async def claim(
     checked_name("agent name", agent)
     checked_name("holder", holder)
     if create:
+        # where bytes of a deleted namesake are being removed, this waits
+        deletion = select(schema.deletion).where(_is_deletion(agent))
+        await connection.execute(deletion.with_for_update())
         newborn = {"name": agent, "fingerprint": fingerprint, "epoch": 0, "created_at": now}
         await _insert_if_new(connection, table, newborn)
     query = select(table).where(table.c.name == agent).with_for_update(key_share=True)
@@ -146,6 +150,19 @@ async def delete_agent(connection: AsyncConnection, agent: str) -> None:
         (schema.agent, schema.agent.c.id == owner),
     ):
         await connection.execute(delete(table).where(is_its))
+    await _insert_if_new(connection, schema.deletion, {"agent": agent})
+
+
+def deleted(connection: Connection) -> list[str]:
+    return sorted(connection.scalars(select(schema.deletion.c.agent)).all())
+
+
+async def end_deletion(connection: AsyncConnection, agent: str) -> None:
+    await connection.execute(delete(schema.deletion).where(_is_deletion(agent)))
+
+
+def _is_deletion(agent: str) -> ColumnElement[bool]:
+    return schema.deletion.c.agent == lookup(agent)
 
 
 def summary(connection: Connection, agent: str) -> AgentSummary:

@@ -78,6 +78,9 @@ async def sweep(
     digest: str,
     delete: Callable[[str, str], Awaitable[None]],
 ) -> bool:
+    if await _is_deleted(connection, agent):
+        await delete(agent, digest)
+        return True
     owner = await connection.run_sync(locked_agent_id, agent)
     table = schema.snapshot.c
     is_kept = exists().where(
@@ -89,6 +92,18 @@ async def sweep(
         return False
     await delete(agent, digest)
     return True
+
+
+async def _is_deleted(connection: AsyncConnection, agent: str) -> bool:
+    """Return whether nobody has the name since its agent was deleted, and keep it so.
+
+    Who is born looks for the same row first. SQLite locks the whole database by itself.
+    """
+    name = lookup(agent)
+    deletion = select(schema.deletion).where(schema.deletion.c.agent == name).with_for_update()
+    if (await connection.execute(deletion)).one_or_none() is None:
+        return False
+    return not await connection.scalar(select(exists().where(schema.agent.c.name == name)))
 
 
 async def restore(

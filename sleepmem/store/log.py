@@ -225,6 +225,12 @@ class SqlEpisodeLog(Transactions):
     ) -> bool:
         return await self.write(history.sweep, agent, digest, delete)
 
+    async def deleted(self) -> list[str]:
+        return await self.read(agents.deleted)
+
+    async def end_deletion(self, agent: str) -> None:
+        await self.write(agents.end_deletion, agent)
+
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]
     ) -> None:

@@ -30,6 +30,7 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self._agents: dict[str, AgentRow] = {}
+        self._deleted: set[str] = set()
         self._episodes: dict[str, Episode] = {}
         self._sweeping = asyncio.Lock()  # held where a snapshot store is awaited
 
@@ -54,6 +55,9 @@ class MemoryHistory:
         self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
     ) -> bool:
         async with self._sweeping:
+            if agent in self._deleted and agent not in self._agents:
+                await delete(agent, digest)
+                return True
             named = [
                 episode.snapshot
                 for episode in self._episodes.values()
@@ -63,6 +67,12 @@ class MemoryHistory:
                 return False
             await delete(agent, digest)
             return True
+
+    async def deleted(self) -> list[str]:
+        return sorted(self._deleted)
+
+    async def end_deletion(self, agent: str) -> None:
+        self._deleted.discard(agent)
 
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]

@@ -74,6 +74,7 @@ class MemoryEpisodeLog(MemoryLeases):
         self._streams = {k: s for k, s in self._streams.items() if s.thread.agent != agent}
         self._episodes = {k: e for k, e in self._episodes.items() if e.agent != agent}
         self.attempts = [attempt for attempt in self.attempts if attempt.agent != agent]
+        self._deleted.add(agent)
 
     async def summary(self, agent: str) -> AgentSummary:
         found = self._agent(agent)

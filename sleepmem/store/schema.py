@@ -197,6 +197,9 @@ sleep = Table(
     ),
 )
 
+# agents that were deleted and may have left bytes in a store beside the database
+deletion = Table("sleepmem_deletion", metadata, Column("agent", String(MAX_NAME), primary_key=True))
+
 for _table in metadata.tables.values():
     for _column in _table.c:
         if isinstance(_column.type, Checked):

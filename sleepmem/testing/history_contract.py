@@ -112,6 +112,29 @@ class HistoryContract:
         with pytest.raises(AgentNotFound):
             await log.sweep("nobody", unnamed, delete)
 
+    async def test_bytes_of_a_deleted_agent_are_swept_until_that_is_ended(
+        self, log: EpisodeLog
+    ) -> None:
+        digests, delete = await slept(await Life.born(log), 2), Deletions()
+        await Life.born(log, "bob")
+        await log.delete_agent("ana")
+        assert await log.deleted() == ["ana"]
+        assert await log.sweep("ana", digests[1], delete)
+        await log.end_deletion("ana")
+        await log.end_deletion("nobody")
+        assert (await log.deleted(), delete.done) == ([], digests[1:])
+        with pytest.raises(AgentNotFound):
+            await log.sweep("ana", digests[0], delete)
+
+    async def test_namesake_of_a_deleted_agent_keeps_what_is_its(self, log: EpisodeLog) -> None:
+        await slept(await Life.born(log), 1)
+        await log.delete_agent("ana")
+        [digest] = await slept(await Life.born(log), 1)
+        assert await log.deleted() == ["ana"]
+        assert not await log.sweep("ana", digest, Deletions())
+        await log.delete_agent("ana")
+        assert await log.deleted() == ["ana"]
+
     async def test_pin_of_a_dropped_snapshot_keeps_what_is_left_of_it(
         self, log: EpisodeLog
     ) -> None:

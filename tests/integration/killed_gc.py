@@ -16,7 +16,7 @@ from sleepmem.testing import FakeSleepLM
 
 WINDOW = 200
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
-CHANGES = {"drop", "sweep", "unlink"}
+CHANGES = {"drop", "sweep", "unlink", "delete_agent", "end_deletion"}
 
 
 def is_change(point: str) -> bool:
@@ -32,14 +32,21 @@ def stores_at(
 
 def collect(folder: Path, is_rows: bool, at: int, counts: Any, there: Connection) -> None:
     """Collect all that may be collected."""
-    asyncio.run(_collect(folder, is_rows, Death(at, counts, there)))
+    asyncio.run(_on_memory(folder, is_rows, Death(at, counts, there), "gc", **NOTHING))
 
 
-async def _collect(folder: Path, is_rows: bool, death: Death) -> None:
+def delete(folder: Path, is_rows: bool, at: int, counts: Any, there: Connection) -> None:
+    """Delete ana."""
+    asyncio.run(_on_memory(folder, is_rows, Death(at, counts, there), "delete_agent", name="ana"))
+
+
+async def _on_memory(
+    folder: Path, is_rows: bool, death: Death, method: str, **options: Any
+) -> None:
     log = await open_log(f"sqlite:///{folder / 'agents.db'}")
     snapshots = stores_at(folder, log, is_rows, WatchedDisk(death.passes))
     async with SleepMemory.of(
         lm=FakeSleepLM(WINDOW), log=Mortal(log, death), snapshots=Mortal(snapshots, death)
     ) as memory:
-        await memory.gc(**NOTHING)
+        await getattr(memory, method)(**options)
     await log.aclose()

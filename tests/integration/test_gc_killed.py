@@ -1,5 +1,7 @@
 """SIGKILL at every change that a collection makes: heads wake, and the next one ends it.
 
+And at every change of a deletion: nothing of the agent stays behind, and nothing else goes.
+
 The long form kills at every call of a store as well, before and after:
 
     pytest -m slow tests/integration/test_gc_killed.py
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killed_gc import NOTHING, WINDOW, collect, is_change, stores_at
+from killed_gc import NOTHING, WINDOW, collect, delete, is_change, stores_at
 from killed_life import is_any
 from nursery import Nursery
 
@@ -97,3 +99,42 @@ async def test_killed_collection_leaves_a_valid_store(
         seen.add(life.killed)
         at += n_shards
     assert at > 4, seen
+
+
+async def assert_deleted(folder: Path, is_rows: bool) -> None:
+    """See that ana is there as a whole, or is gone with all its bytes after a collection."""
+    log = await open_log(f"sqlite:///{folder / 'agents.db'}")
+    snapshots = stores_at(folder, log, is_rows)
+    async with SleepMemory.of(
+        lm=FakeSleepLM(WINDOW), log=log, snapshots=snapshots, max_tokens=4, min_tokens=4
+    ) as memory:
+        if "ana" in [found.agent for found in await memory.agents()]:
+            assert (await (await memory.agent("ana")).say("k3?")).text == "v3"
+            assert len(await snapshots.digests("ana")) == N_SLEEPS + 1
+            await memory.delete_agent("ana")
+        await memory.gc()
+        assert await log.deleted() == []
+        assert await snapshots.sizes("ana") == {}
+        if not is_rows:
+            assert list((folder / "snapshots" / "ana").iterdir()) == []
+        assert (await (await memory.agent("bob")).say("k0?")).text == "v0"
+    await log.aclose()
+
+
+@pytest.mark.parametrize(("counts", "shard"), FORMS)
+async def test_killed_deletion_is_ended_by_a_collection(
+    nursery: Nursery, template: Path, ram: Path, counts: Any, shard: int
+) -> None:
+    is_rows = template.name.startswith("rows")
+    n_shards = 1 if counts is is_any else N_SHARDS
+    at, seen = shard + 1, set()
+    while True:
+        folder = ram / str(at)
+        shutil.copytree(template, folder)
+        life = nursery.life(delete, folder, is_rows, at, counts)
+        await assert_deleted(folder, is_rows)
+        if not life.killed:
+            break
+        seen.add(life.killed)
+        at += n_shards
+    assert at > 2, seen

@@ -40,9 +40,9 @@ RETENTION_IS = {
     "rank_correlation": "retention of a damaged sleep against its answers, rank correlation",
     "zero_update_rejected": "share of the sleeps that did nothing and are rejected by default",
 }
+TAKES = {PASSES1_STEPS: "for as many steps", PASSES1_COMPUTE: "for as much compute"}
 OPPONENT_IS = {
-    PASSES1_STEPS: "the same with N=1 for as many steps",
-    PASSES1_COMPUTE: "the same with N=1 for as much compute",
+    **{name: f"the same with N=1 {what}" for name, what in TAKES.items()},
     ATTENTION: "attention that reads the history itself",
 }
 RECURRENT_IS = "gated delta rule"
@@ -199,11 +199,10 @@ def _conditions(n_lives: int) -> str:
 
 
 def _opponents(without: Sequence[str], ours: Progress) -> str:
-    passes1 = [name for name in (PASSES1_STEPS, PASSES1_COMPUTE) if name not in without]
+    passes1 = {name: read_record(FOLDER / name)[1] for name in TAKES if name not in without}
     said = []
     if passes1:
-        opponents = [read_record(FOLDER / name)[1] for name in passes1]
-        said.append(_trained_with_one_pass(opponents, ours))
+        said.append(_trained_with_one_pass(passes1, ours))
     if ATTENTION not in without:
         settings, progress, _ = read_record(FOLDER / ATTENTION)
         said.append(
@@ -219,14 +218,17 @@ def _opponents(without: Sequence[str], ours: Progress) -> str:
     return " ".join(said)
 
 
-def _trained_with_one_pass(opponents: Sequence[Progress], ours: Progress) -> str:
+def _trained_with_one_pass(opponents: Mapping[str, Progress], ours: Progress) -> str:
     """Return how long they were trained, what they share with ours, and what they are means of."""
-    each = " and ".join(f"{run.step:,} steps ({_million(run.n_tokens)})" for run in opponents)
-    said = (
-        "The models trained with N=1 are of the same sizes and data, of as many steps or of steps "
-        f"for as much compute: {each}. They share with ours the steps in which it took one pass."
+    each = " and ".join(
+        f"{TAKES[name]} (step {run.step:,}, {_million(run.n_tokens)})"
+        for name, run in opponents.items()
     )
-    if ours.averaged and all(_shares(run) == _shares(ours) for run in opponents):
+    said = (
+        f"What was trained with N=1 is of the same sizes and data, and was trained {each}. It "
+        "shares with ours the steps in which that took one pass."
+    )
+    if ours.averaged and all(_shares(run) == _shares(ours) for run in opponents.values()):
         said += " They are means of weights along the way, in the same shares as ours."
     return said
 

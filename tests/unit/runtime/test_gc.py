@@ -145,6 +145,54 @@ async def test_bytes_of_no_episode_go_and_those_of_no_agent_stay(lived: Home) ->
     assert await lived.snapshots.digests("ghost") == [ghost.digest]
 
 
+async def test_deletion_that_was_cut_short_is_ended(lived: Home) -> None:
+    fails = True
+
+    async def hook(name: str, when: str) -> None:
+        if fails and (name, when) == ("sweep", "after"):
+            raise StoreUnavailable("locked")
+
+    stored = await lived.snapshots.sizes("ana")
+    lived.log = Hooked(lived.log, hook)
+    async with lived.memory() as memory:
+        with pytest.raises(StoreUnavailable):
+            await memory.delete_agent("ana")
+        fails = False
+        left = await lived.snapshots.sizes("ana")
+        assert len(left) == len(stored) - 1 > 0
+        assert (await memory.gc("bob")).removed == ()
+        for dry_run in (True, False):
+            report = await memory.gc(dry_run=dry_run)
+            assert report.agents == ("bob",)
+            assert {r.digest: r.n_bytes for r in report.removed} == left
+            assert {(r.agent, r.why) for r in report.removed} == {("ana", Garbage.DELETED)}
+        assert await lived.snapshots.digests("ana") == []
+        assert (await memory.gc()).removed == ()
+
+
+async def test_deletion_that_was_cut_short_spares_a_namesake(lived: Home) -> None:
+    async def hook(name: str, when: str) -> None:
+        if name == "sizes":
+            raise StoreUnavailable("no such disk")
+
+    stored = set(await lived.snapshots.digests("ana"))
+    snapshots, lived.snapshots = lived.snapshots, Hooked(lived.snapshots, hook)
+    async with lived.memory() as memory:
+        with pytest.raises(StoreUnavailable):
+            await memory.delete_agent("ana")
+    lived.snapshots = snapshots
+    async with lived.memory() as memory:
+        ana = await memory.agent("ana")
+        await ana.say("pet=tom and more")
+        await ana.sleep()
+        for dry_run in (True, False):
+            report = await memory.gc(dry_run=dry_run)
+            assert {r.digest for r in report.removed} == stored
+        assert (await ana.say("pet?")).text == "tom"
+        assert await lived.log.deleted() == []
+    await lived.check("ana")
+
+
 async def test_leftovers_of_killed_writes_go(lived: Home) -> None:
     left = [3, 4]
 

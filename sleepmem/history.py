@@ -55,7 +55,7 @@ class Garbage(StrEnum):
     NOT_KEPT = "not_kept"  # no rule keeps the snapshot
     NO_EPISODE = "no_episode"  # stored for a sleep that was never committed
     CUT_SHORT = "cut_short"  # left by a write that was killed
-    DELETED = "deleted"  # of an agent that was deleted, by a deletion that was killed
+    DELETED = "deleted"  # left by the deletion of an agent
 
 
 class KeepRules(Value):
@@ -145,6 +145,14 @@ class GcReport(Value):
         return sum(removed.n_bytes for removed in self.removed)
 
 
+class Deletion(Value):
+    """That an agent was deleted, whose bytes may not all be gone."""
+
+    id: int
+    agent: str
+    deleted_at: datetime
+
+
 class Histories(Protocol):
     """What is kept of the snapshots: a part of `EpisodeLog`, which see.
 
@@ -172,20 +180,20 @@ class Histories(Protocol):
     ) -> bool:
         """Await `delete(agent, digest)` unless a snapshot is called so that was not dropped.
 
-        Until it is done, nothing else of the agent can be committed, and if it was deleted none
-        of that name can be born. Return whether it was called.
+        Until it is done, nothing else of the agent can be committed; if it was deleted, none of
+        that name can be born. Return whether it was called.
 
         Raises:
-            AgentNotFound: nor is it one of those that are `deleted`.
+            AgentNotFound: and no deletion is noted of an agent of that name.
         """
         ...
 
-    async def deleted(self) -> list[str]:
-        """Return the agents that were deleted and whose bytes may not be gone yet."""
+    async def deletions(self) -> list[Deletion]:
+        """Return the deletions of agents that are noted, oldest first."""
         ...
 
-    async def end_deletion(self, agent: str) -> None:
-        """Say that the bytes of an agent that was deleted are gone."""
+    async def forget_deletion(self, deletion: int) -> None:
+        """Take away the note of a deletion; harmless if there is none."""
         ...
 
     async def restore(

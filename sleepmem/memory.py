@@ -21,8 +21,7 @@ from sleepmem.protocols import Clock, EpisodeLog, SleepLM, SleepPolicy, Snapshot
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
 from sleepmem.runtime.clock import SystemClock
-from sleepmem.runtime.deletion import end_deletion
-from sleepmem.runtime.gc import rules_of
+from sleepmem.runtime.gc import rules_of, sweep_deleted
 from sleepmem.runtime.house import House
 from sleepmem.runtime.idle import IdleWatch
 from sleepmem.runtime.parts import Behaviour, Defaults, InUse, Lease
@@ -254,16 +253,16 @@ class SleepMemory:
     async def delete_agent(self, name: str) -> None:
         """Delete an agent for good: its log, its branches and its snapshots; needs no model.
 
-        The log goes first, in one transaction; whoever held the agent can no longer write. Bytes
-        of snapshots that a crash leaves behind go with the next `gc` of all agents.
+        The log goes first, in one transaction; whoever held the agent can no longer write. What a
+        crash, or a sleep that goes on meanwhile, leaves of its snapshots `gc` of all removes.
 
         Raises:
             AgentNotFound
         """
         house = self._open_house()
-        await house.log.delete_agent(name)
+        await house.log.delete_agent(name, now=self._clock.now())
         house.forget(name)
-        await end_deletion(house.log, house.snapshots, name)
+        await sweep_deleted(house.log, house.snapshots, name)
 
     async def log(self, agent: str, *, search: str | None = None) -> AsyncIterator[LogEntry]:
         """Yield an agent's messages, oldest first; needs no model.
@@ -329,8 +328,8 @@ class SleepMemory:
 
         Kept are those of all heads, of pinned episodes, and what a rule keeps. The log is kept
         whole: `replay` with `verify` derives removed ones again. Agents live on meanwhile, here
-        and in other processes. A deletion of an agent that was cut short is ended. Collections
-        of one memory take turns.
+        and in other processes. Of all agents, what deletions have left behind goes too.
+        Collections of one memory take turns.
 
         Args:
             agent: whose; None means all of the database.

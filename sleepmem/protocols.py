@@ -165,10 +165,10 @@ class EpisodeLog(Leases, Histories, Protocol):
 
     async def agents(self) -> list[AgentSummary]: ...
 
-    async def delete_agent(self, agent: str) -> None:
-        """Delete an agent with all its rows, whoever holds it; its snapshots are not touched.
+    async def delete_agent(self, agent: str, *, now: datetime) -> None:
+        """Delete an agent with all its rows, whoever holds it, and note it among the `deletions`.
 
-        Until `end_deletion` it is one of those that are `deleted`.
+        Its snapshots are not touched.
 
         Raises:
             AgentNotFound

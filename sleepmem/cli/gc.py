@@ -70,11 +70,11 @@ def gc(
     keep_within: timedelta,
     dry_run: bool,
 ) -> None:
-    """Remove the bytes of old snapshots, and what interrupted sleeps left behind.
+    """Remove the bytes of old snapshots, and what interrupted sleeps and deletions left behind.
 
     Heads, pinned episodes (sleepmem pin), the last N and what is young are kept. So is the whole
     log: replay --verify derives removed snapshots again. Agents may be awake meanwhile. A folder
-    of snapshots belongs to one database: what that one does not name is removed.
+    of snapshots belongs to one database: what that one does not name of its agents is removed.
 
     \b
     Example:

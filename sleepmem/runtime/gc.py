@@ -7,7 +7,8 @@ A sleep puts its bytes first and commits them later, so bytes without an episode
 get one. That no head ever loses its bytes does not rest on clocks, ages or claims, but on turns:
 
 * Bytes are deleted inside a transaction of the log (`EpisodeLog.sweep`) that holds the agent and
-  has seen in it that no snapshot of that digest is kept.
+  has seen in it that no snapshot of that digest is kept. If the agent was deleted, it holds the
+  note of that, and nobody of that name is born meanwhile.
 * A commit holds the agent too, and inside it sees to it that the bytes are there: what a deletion
   took after they were put is put again (`ensure_stored`).
 
@@ -16,7 +17,8 @@ it, and then finds a head and deletes nothing; that holds whoever wrote the same
 
 A process that is killed in between leaves an order that can be gone on with: snapshots are marked
 as dropped before their bytes go, so bytes without a mark are missing only if they were lost, and
-marked bytes that are still there are deleted by the next collection.
+marked bytes that are still there are deleted by the next collection. So are those that the
+deletion of an agent has left behind, of which the log keeps a note for a day.
 
 The database's lock must last until the bytes are gone. SQLite's does, and rows go with their own
 transaction. With files beside Postgres the server could give up the connection of a collector that
@@ -36,12 +38,12 @@ from datetime import datetime, timedelta
 from sleepmem.errors import AgentNotFound, ConfigError, SnapshotNotFound
 from sleepmem.history import Garbage, GcReport, Heads, Keep, Keeping, KeepRules, Removed
 from sleepmem.protocols import EpisodeLog, SnapshotStore
-from sleepmem.runtime.deletion import end_deletion, left_by
 from sleepmem.types import Episode
 
 log = logging.getLogger(__name__)
 
 OnRemoved = Callable[[Removed], None]
+_NOTED = timedelta(days=1)  # a sleep that a deletion came in the way of stores its bytes until then
 
 
 def rules_of(keep_last: int, keep_within: timedelta | None) -> KeepRules:
@@ -82,7 +84,8 @@ async def collect(
             continue  # deleted meanwhile
         seen.append(name)
     if agent is None:
-        await _end_deletions(episodes, snapshots, report, set(seen), dry_run)
+        living = set(seen)
+        await _end_deletions(episodes, snapshots, report, living=living, now=now, dry_run=dry_run)
     return GcReport(
         dry_run=dry_run,
         agents=tuple(seen),
@@ -92,19 +95,27 @@ async def collect(
     )
 
 
+async def sweep_deleted(episodes: EpisodeLog, snapshots: SnapshotStore, agent: str) -> None:
+    """Remove the bytes of an agent that was deleted, but for what a living namesake has."""
+    await _Collector(episodes, snapshots, agent, _Report(None), dry_run=False).sweep_deleted()
+
+
 async def _end_deletions(
-    episodes: EpisodeLog, snapshots: SnapshotStore, report: _Report, living: Set[str], dry_run: bool
+    episodes: EpisodeLog,
+    snapshots: SnapshotStore,
+    report: _Report,
+    *,
+    living: Set[str],
+    now: datetime,
+    dry_run: bool,
 ) -> None:
-    """End the deletions of agents that were cut short; of living namesakes all was looked at."""
-    for name in await episodes.deleted():
-        if not dry_run:
-            found = await end_deletion(episodes, snapshots, name)
-        elif name not in living:
-            found = await left_by(snapshots, name)
-        else:
-            continue
-        for digest, n_bytes in found:
-            report.add(Removed(agent=name, digest=digest, n_bytes=n_bytes, why=Garbage.DELETED))
+    """Remove what deletions have left behind; of living namesakes all has been looked at."""
+    deletions = await episodes.deletions()
+    for name in sorted({deletion.agent for deletion in deletions} - living):
+        await _Collector(episodes, snapshots, name, report, dry_run).sweep_deleted()
+    for deletion in deletions:
+        if not dry_run and now - deletion.deleted_at > _NOTED:
+            await episodes.forget_deletion(deletion.id)
 
 
 @dataclass
@@ -181,6 +192,13 @@ class _Collector:
             await self._remove(digest, stored[digest], why)
         for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
             self._tell(None, n_bytes, Garbage.CUT_SHORT)
+
+    async def sweep_deleted(self) -> None:
+        # first what a write may still give its name meanwhile
+        for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
+            self._tell(None, n_bytes, Garbage.DELETED)
+        for digest, n_bytes in sorted((await self.snapshots.sizes(self.agent)).items()):
+            await self._remove(digest, n_bytes, Garbage.DELETED)
 
     async def _remove(self, digest: str, n_bytes: int, why: Garbage) -> None:
         """Delete bytes, unless they turned out to be kept."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Select,
     Table,
@@ -27,10 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentHeld, AgentNotFound, BranchNotFound, FingerprintMismatch
+from sleepmem.history import Deletion
 from sleepmem.leases import LEASE
 from sleepmem.store import schema
 from sleepmem.store.inserts import INSERTS
-from sleepmem.store.rows import AnyRow, agent_id, lookup, owned_agent_id
+from sleepmem.store.rows import AnyRow, agent_id, locked_deletions, lookup, owned_agent_id
 from sleepmem.types import (
     MAIN,
     AgentSummary,
@@ -58,9 +58,6 @@ async def claim(
     checked_name("agent name", agent)
     checked_name("holder", holder)
     if create:
-        # where bytes of a deleted namesake are being removed, this waits
-        deletion = select(schema.deletion).where(_is_deletion(agent))
-        await connection.execute(deletion.with_for_update())
         newborn = {"name": agent, "fingerprint": fingerprint, "epoch": 0, "created_at": now}
         await _insert_if_new(connection, table, newborn)
     query = select(table).where(table.c.name == agent).with_for_update(key_share=True)
@@ -73,6 +70,7 @@ async def claim(
     if is_held and found.epoch != over:
         raise AgentHeld(agent, found.holder, found.epoch, found.expires_at)
     if found.epoch == 0:
+        await connection.run_sync(locked_deletions, agent)
         await _insert_if_new(connection, schema.branch, {"agent_id": found.id, "name": MAIN})
     # a life begins at an epoch of its own: who held a deleted agent of that name holds nothing
     epoch = found.epoch + 1 if found.epoch else 1 + secrets.randbits(32)
@@ -128,7 +126,7 @@ def agents(connection: Connection) -> list[AgentSummary]:
     return sorted(summaries, key=lambda summary: summary.agent)
 
 
-async def delete_agent(connection: AsyncConnection, agent: str) -> None:
+async def delete_agent(connection: AsyncConnection, agent: str, *, now: datetime) -> None:
     owner = await connection.run_sync(agent_id, agent)
     # a writer that waits for this row finds it gone
     await connection.execute(
@@ -150,19 +148,17 @@ async def delete_agent(connection: AsyncConnection, agent: str) -> None:
         (schema.agent, schema.agent.c.id == owner),
     ):
         await connection.execute(delete(table).where(is_its))
-    await _insert_if_new(connection, schema.deletion, {"agent": agent})
+    deletion = {"agent": agent, "deleted_at": now}
+    await connection.execute(insert(schema.deletion).values(deletion))
 
 
-def deleted(connection: Connection) -> list[str]:
-    return sorted(connection.scalars(select(schema.deletion.c.agent)).all())
+def deletions(connection: Connection) -> list[Deletion]:
+    rows = connection.execute(select(schema.deletion).order_by(schema.deletion.c.id)).all()
+    return [Deletion(id=row.id, agent=row.agent, deleted_at=row.deleted_at) for row in rows]
 
 
-async def end_deletion(connection: AsyncConnection, agent: str) -> None:
-    await connection.execute(delete(schema.deletion).where(_is_deletion(agent)))
-
-
-def _is_deletion(agent: str) -> ColumnElement[bool]:
-    return schema.deletion.c.agent == lookup(agent)
+async def forget_deletion(connection: AsyncConnection, deletion: int) -> None:
+    await connection.execute(delete(schema.deletion).where(schema.deletion.c.id == deletion))
 
 
 def summary(connection: Connection, agent: str) -> AgentSummary:

@@ -315,7 +315,7 @@ _turns = select(
 ).join_from(schema.turn, schema.agent, _agent.id == _row.agent_id)
 
 
-def _given(name: str) -> ColumnElement[Any]:
+def _listed(name: str) -> ColumnElement[Any]:
     """Select what a list holds, which SQLite is given as one text of JSON.
 
     A parameter for each, as other databases take them, makes a new statement for each length.
@@ -323,15 +323,15 @@ def _given(name: str) -> ColumnElement[Any]:
     return func.json_each(bindparam(name, type_=JsonText())).table_valued("value").c.value
 
 
-_asked = _given("asked")
-_SQLITE, _OTHERS = "sqlite", "postgresql"
+_asked = _listed("asked")
+_SQLITE, _POSTGRES = "sqlite", "postgresql"
 _ENDS = {
-    _SQLITE: _ends.where(_thread.id.in_(select(_given("threads")))),
-    _OTHERS: _ends.where(_thread.id.in_(bindparam("threads", expanding=True))),
+    _SQLITE: _ends.where(_thread.id.in_(select(_listed("threads")))),
+    _POSTGRES: _ends.where(_thread.id.in_(bindparam("threads", expanding=True))),
 }
 _TURNS = {
-    _SQLITE: _turns.where(_row.id.in_(select(_given("ids")))),
-    _OTHERS: _turns.where(_row.id.in_(bindparam("ids", expanding=True))),
+    _SQLITE: _turns.where(_row.id.in_(select(_listed("ids")))),
+    _POSTGRES: _turns.where(_row.id.in_(bindparam("ids", expanding=True))),
 }
 _KNOWN = {
     # its whole index would be read for a tuple in a list
@@ -339,7 +339,7 @@ _KNOWN = {
         _row.agent_id == func.json_extract(_asked, "$[0]"),
         _row.request_id == func.json_extract(_asked, "$[1]"),
     ),
-    _OTHERS: _requests.where(
+    _POSTGRES: _requests.where(
         tuple_(_row.agent_id, _row.request_id).in_(bindparam("asked", expanding=True))
     ),
 }

@@ -130,6 +130,8 @@ def _settings(url: URL, durable: bool = True, *, pooled: bool = True) -> dict[st
     if url.get_backend_name() == "sqlite":
         # isolation_level None: the driver begins no transaction of its own
         return settings | {"connect_args": {"isolation_level": None}}
+    # who waited for a lock must see what was committed meanwhile, whatever the server's default is
+    settings["isolation_level"] = "READ COMMITTED"
     if not durable:
         settings["connect_args"] = {"options": "-c synchronous_commit=off"}
     # a connection that died in the pool is replaced before it is used

@@ -12,11 +12,18 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sleepmem.errors import EpisodeNotFound
+from sleepmem.errors import AgentNotFound, EpisodeNotFound
 from sleepmem.history import Look
 from sleepmem.store import schema
 from sleepmem.store.inserts import INSERTS
-from sleepmem.store.rows import agent_id, closed_episodes, episode_of, locked_agent_id, lookup
+from sleepmem.store.rows import (
+    agent_id,
+    closed_episodes,
+    episode_of,
+    locked_agent_id,
+    locked_deletions,
+    lookup,
+)
 from sleepmem.types import Snapshot
 
 _SOME = 500  # values, or rows, of one statement; SQLite allows no more than 32,766 values
@@ -78,32 +85,30 @@ async def sweep(
     digest: str,
     delete: Callable[[str, str], Awaitable[None]],
 ) -> bool:
-    if await _is_deleted(connection, agent):
-        await delete(agent, digest)
-        return True
-    owner = await connection.run_sync(locked_agent_id, agent)
+    try:
+        is_kept = await connection.run_sync(_is_kept, agent, digest)
+    except AgentNotFound:
+        if not await connection.run_sync(locked_deletions, agent):
+            raise
+        # one of that name may have been born while this waited
+        is_born = await connection.scalar(select(exists().where(schema.agent.c.name == agent)))
+        is_kept = bool(is_born) and await connection.run_sync(_is_kept, agent, digest)
+    if is_kept:
+        return False
+    await delete(agent, digest)
+    return True
+
+
+def _is_kept(connection: Connection, agent: str, digest: str) -> bool:
+    """Lock the agent and return whether a snapshot of it is not dropped."""
+    owner = locked_agent_id(connection, agent)
     table = schema.snapshot.c
     is_kept = exists().where(
         table.agent_id == owner,
         table.digest == digest,
         or_(table.dropped_at.is_(None), table.digest.in_(_spared(owner))),
     )
-    if await connection.scalar(select(is_kept)):
-        return False
-    await delete(agent, digest)
-    return True
-
-
-async def _is_deleted(connection: AsyncConnection, agent: str) -> bool:
-    """Return whether nobody has the name since its agent was deleted, and keep it so.
-
-    Who is born looks for the same row first. SQLite locks the whole database by itself.
-    """
-    name = lookup(agent)
-    deletion = select(schema.deletion).where(schema.deletion.c.agent == name).with_for_update()
-    if (await connection.execute(deletion)).one_or_none() is None:
-        return False
-    return not await connection.scalar(select(exists().where(schema.agent.c.name == name)))
+    return bool(connection.scalar(select(is_kept)))
 
 
 async def restore(

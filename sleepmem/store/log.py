@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import URL
 
-from sleepmem.history import LogEntry, Look
+from sleepmem.history import Deletion, LogEntry, Look
 from sleepmem.store import agents, episodes, history, migrate, turns
 from sleepmem.store.appends import Finishing, Staging
 from sleepmem.store.engine import normalised
@@ -87,8 +87,8 @@ class SqlEpisodeLog(Transactions):
     async def agents(self) -> list[AgentSummary]:
         return await self.read(agents.agents)
 
-    async def delete_agent(self, agent: str) -> None:
-        await self.write(agents.delete_agent, agent)
+    async def delete_agent(self, agent: str, *, now: datetime) -> None:
+        await self.write(agents.delete_agent, agent, now=now)
 
     async def summary(self, agent: str) -> AgentSummary:
         return await self.read(agents.summary, agent)
@@ -225,11 +225,11 @@ class SqlEpisodeLog(Transactions):
     ) -> bool:
         return await self.write(history.sweep, agent, digest, delete)
 
-    async def deleted(self) -> list[str]:
-        return await self.read(agents.deleted)
+    async def deletions(self) -> list[Deletion]:
+        return await self.read(agents.deletions)
 
-    async def end_deletion(self, agent: str) -> None:
-        await self.write(agents.end_deletion, agent)
+    async def forget_deletion(self, deletion: int) -> None:
+        await self.write(agents.forget_deletion, deletion)
 
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 
 from sleepmem.errors import AgentNotFound, EpisodeNotFound
-from sleepmem.history import Look
+from sleepmem.history import Deletion, Look
 from sleepmem.types import MAIN, Episode, Head, Turn
 
 NEWBORN = Head(episode=None, snapshot=None)
@@ -30,7 +31,8 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self._agents: dict[str, AgentRow] = {}
-        self._deleted: set[str] = set()
+        self._deletions: dict[int, Deletion] = {}
+        self._deletion_ids = count(1)
         self._episodes: dict[str, Episode] = {}
         self._sweeping = asyncio.Lock()  # held where a snapshot store is awaited
 
@@ -55,7 +57,8 @@ class MemoryHistory:
         self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
     ) -> bool:
         async with self._sweeping:
-            if agent in self._deleted and agent not in self._agents:
+            is_deleted = any(found.agent == agent for found in self._deletions.values())
+            if is_deleted and agent not in self._agents:
                 await delete(agent, digest)
                 return True
             named = [
@@ -68,11 +71,11 @@ class MemoryHistory:
             await delete(agent, digest)
             return True
 
-    async def deleted(self) -> list[str]:
-        return sorted(self._deleted)
+    async def deletions(self) -> list[Deletion]:
+        return list(self._deletions.values())
 
-    async def end_deletion(self, agent: str) -> None:
-        self._deleted.discard(agent)
+    async def forget_deletion(self, deletion: int) -> None:
+        self._deletions.pop(deletion, None)
 
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]

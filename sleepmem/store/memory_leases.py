@@ -27,7 +27,9 @@ class MemoryLeases(MemoryHistory):
         checked_name("agent name", agent)
         checked_name("holder", holder)
         if agent not in self._agents and create:
-            self._agents[agent] = AgentRow(agent, fingerprint, epoch=secrets.randbits(32))
+            async with self._sweeping:
+                newborn = AgentRow(agent, fingerprint, epoch=secrets.randbits(32))
+                self._agents.setdefault(agent, newborn)
         found = self._agent(agent)
         if found.fingerprint != fingerprint:
             raise FingerprintMismatch(f"agent {agent!r}", found.fingerprint, fingerprint)

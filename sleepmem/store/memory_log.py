@@ -22,7 +22,7 @@ from sleepmem.errors import (
     MisuseError,
     StoreError,
 )
-from sleepmem.history import LogEntry
+from sleepmem.history import Deletion, LogEntry
 from sleepmem.store.memory_leases import MemoryLeases
 from sleepmem.types import (
     AgentSummary,
@@ -68,13 +68,14 @@ class MemoryEpisodeLog(MemoryLeases):
     async def agents(self) -> list[AgentSummary]:
         return [await self.summary(name) for name in sorted(self._agents)]
 
-    async def delete_agent(self, agent: str) -> None:
+    async def delete_agent(self, agent: str, *, now: datetime) -> None:
         self._agent(agent)
         del self._agents[agent]
         self._streams = {k: s for k, s in self._streams.items() if s.thread.agent != agent}
         self._episodes = {k: e for k, e in self._episodes.items() if e.agent != agent}
         self.attempts = [attempt for attempt in self.attempts if attempt.agent != agent]
-        self._deleted.add(agent)
+        number = next(self._deletion_ids)
+        self._deletions[number] = Deletion(id=number, agent=agent, deleted_at=now)
 
     async def summary(self, agent: str) -> AgentSummary:
         found = self._agent(agent)

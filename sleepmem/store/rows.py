@@ -76,6 +76,14 @@ def _locked(connection: Connection, agent: str) -> AnyRow:
     return found
 
 
+def locked_deletions(connection: Connection, agent: str) -> bool:
+    """Lock the deletions of agents of a name; return whether there are any.
+
+    While they are locked, bytes are removed or somebody of that name is born, never both.
+    """
+    return bool(connection.scalars(_LOCKED_DELETIONS, {"agent": lookup(agent)}).all())
+
+
 def lookup(name: str) -> str:
     """Return `name` in a form that no driver refuses: what can name nothing is not found."""
     try:
@@ -89,6 +97,13 @@ _AGENT = select(schema.agent.c.id).where(_NAMED)
 # its id stays as it is, so nobody waits for a snapshot that is being put under it
 _LOCKED_AGENT = (
     select(schema.agent.c.id, schema.agent.c.epoch).where(_NAMED).with_for_update(key_share=True)
+)
+
+_LOCKED_DELETIONS = (
+    select(schema.deletion.c.id)
+    .where(schema.deletion.c.agent == bindparam("agent"))
+    .order_by(schema.deletion.c.id)
+    .with_for_update()
 )
 
 

@@ -197,8 +197,15 @@ sleep = Table(
     ),
 )
 
-# agents that were deleted and may have left bytes in a store beside the database
-deletion = Table("sleepmem_deletion", metadata, Column("agent", String(MAX_NAME), primary_key=True))
+# of an agent that may have left bytes in a store beside the database; nothing refers to it
+deletion = Table(
+    "sleepmem_deletion",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("agent", String(MAX_NAME), nullable=False),
+    Column("deleted_at", Utc, nullable=False),
+    Index(None, "agent"),
+)
 
 for _table in metadata.tables.values():
     for _column in _table.c:

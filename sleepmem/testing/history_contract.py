@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 import pytest
 
@@ -112,28 +113,59 @@ class HistoryContract:
         with pytest.raises(AgentNotFound):
             await log.sweep("nobody", unnamed, delete)
 
-    async def test_bytes_of_a_deleted_agent_are_swept_until_that_is_ended(
+    async def test_bytes_of_a_deleted_agent_are_swept_until_that_is_forgotten(
         self, log: EpisodeLog
     ) -> None:
         digests, delete = await slept(await Life.born(log), 2), Deletions()
         await Life.born(log, "bob")
-        await log.delete_agent("ana")
-        assert await log.deleted() == ["ana"]
+        assert await log.deletions() == []
+        await log.delete_agent("ana", now=BIRTH)
+        [deletion] = await log.deletions()
+        assert (deletion.agent, deletion.deleted_at) == ("ana", BIRTH)
         assert await log.sweep("ana", digests[1], delete)
-        await log.end_deletion("ana")
-        await log.end_deletion("nobody")
-        assert (await log.deleted(), delete.done) == ([], digests[1:])
+        await log.forget_deletion(deletion.id)
+        await log.forget_deletion(deletion.id)
+        assert (await log.deletions(), delete.done) == ([], digests[1:])
         with pytest.raises(AgentNotFound):
             await log.sweep("ana", digests[0], delete)
 
     async def test_namesake_of_a_deleted_agent_keeps_what_is_its(self, log: EpisodeLog) -> None:
         await slept(await Life.born(log), 1)
-        await log.delete_agent("ana")
+        await log.delete_agent("ana", now=BIRTH)
+        [first] = await log.deletions()
         [digest] = await slept(await Life.born(log), 1)
-        assert await log.deleted() == ["ana"]
         assert not await log.sweep("ana", digest, Deletions())
-        await log.delete_agent("ana")
-        assert await log.deleted() == ["ana"]
+        assert await log.sweep("ana", "0" * 64, Deletions())
+        await log.delete_agent("ana", now=BIRTH)
+        await log.forget_deletion(first.id)
+        assert [found.agent for found in await log.deletions()] == ["ana"], "each has its own note"
+        assert await log.sweep("ana", digest, Deletions())
+
+    async def test_nobody_is_born_while_bytes_of_a_namesake_are_deleted(
+        self, log: EpisodeLog
+    ) -> None:
+        await Life.born(log)
+        await log.delete_agent("ana", now=BIRTH)
+        outside, births = copy_context(), []
+
+        async def delete(agent: str, digest: str) -> None:
+            births.append(asyncio.create_task(Life.born(log), context=outside))
+            for _ in range(50):  # some of them in the threads of a driver
+                await asyncio.sleep(0.001)
+            assert not births[0].done()
+
+        assert await log.sweep("ana", "0" * 64, delete)
+        await births[0]
+        assert [found.agent for found in await log.agents()] == ["ana"]
+
+    async def test_two_that_delete_bytes_of_the_deleted_take_turns(self, log: EpisodeLog) -> None:
+        await Life.born(log)
+        await log.delete_agent("ana", now=BIRTH)
+        delete = Deletions()
+        births = [Life.born(log, name) for name in ("ana", "bob")]
+        sweeps = [log.sweep("ana", "0" * 64, delete) for _ in range(4)]
+        await asyncio.gather(*sweeps[:2], *births, *sweeps[2:])
+        assert delete.done == ["0" * 64] * 4
 
     async def test_pin_of_a_dropped_snapshot_keeps_what_is_left_of_it(
         self, log: EpisodeLog

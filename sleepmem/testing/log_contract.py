@@ -79,10 +79,14 @@ class AgentContract:
             await life.sleep(stop=3)
             await life.stage(done=True, request_id="again")
         before = await entries(log, "bob"), await log.lineage("bob", MAIN)
-        await log.delete_agent("ana")
+        await log.delete_agent("ana", now=BIRTH)
         assert [summary.agent for summary in await log.agents()] == ["bob"]
         assert (await entries(log, "bob"), await log.lineage("bob", MAIN)) == before
-        for attempt in (log.summary("ana"), log.lineage("ana", MAIN), log.delete_agent("ana")):
+        for attempt in (
+            log.summary("ana"),
+            log.lineage("ana", MAIN),
+            log.delete_agent("ana", now=BIRTH),
+        ):
             with pytest.raises(AgentNotFound):
                 await attempt
         with pytest.raises((AgentNotFound, LeaseLost)):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sleepmem.errors import AgentNotFound, SleepmemError
 from sleepmem.protocols import EpisodeLog
 from sleepmem.store import MemoryEpisodeLog, open_log
-from sleepmem.testing.life import Life, history, stored
+from sleepmem.testing.life import BIRTH, Life, history, stored
 from sleepmem.types import MAIN, Head, Turn, TurnState
 
 THREADS = ("main", "side")
@@ -202,7 +202,7 @@ def test_any_life_is_told_alike(
 ) -> None:
     async def both() -> tuple[list[object], list[object]]:
         with suppress(AgentNotFound):
-            await log.delete_agent("ana")
+            await log.delete_agent("ana", now=BIRTH)
         return await play(log, script), await play(MemoryEpisodeLog(), script)
 
     ours, twin = runner.run(both())

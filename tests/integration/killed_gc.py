@@ -16,7 +16,7 @@ from sleepmem.testing import FakeSleepLM
 
 WINDOW = 200
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
-CHANGES = {"drop", "sweep", "unlink", "delete_agent", "end_deletion"}
+CHANGES = {"drop", "sweep", "unlink", "delete_agent"}
 
 
 def is_change(point: str) -> bool:

@@ -17,7 +17,7 @@ from sleepmem.store import SnapshotRows, open_log
 from sleepmem.store.engine import normalised, sync_engine
 from sleepmem.store.migrate import alembic_config, check, current, head, script_location, upgrade
 from sleepmem.store.schema import metadata
-from sleepmem.testing.life import Life, history
+from sleepmem.testing.life import BIRTH, Life, history
 
 OPEN = """
 import asyncio, sys
@@ -68,7 +68,7 @@ async def live(url: str) -> None:
     await life.sleep()
     await SnapshotRows(log).put("ana", b"fast weights")
     await Life.born(log, "bob")
-    await log.delete_agent("bob")
+    await log.delete_agent("bob", now=BIRTH)
     await log.aclose()
 
 

@@ -40,9 +40,9 @@ RETENTION_IS = {
     "rank_correlation": "retention of a damaged sleep against its answers, rank correlation",
     "zero_update_rejected": "share of the sleeps that did nothing and are rejected by default",
 }
-TAKES = {PASSES1_STEPS: "for as many steps", PASSES1_COMPUTE: "for as much compute"}
+TRAINED_FOR = {PASSES1_STEPS: "for as many steps", PASSES1_COMPUTE: "for as much compute"}
 OPPONENT_IS = {
-    **{name: f"the same with N=1 {what}" for name, what in TAKES.items()},
+    **{name: f"the same with N=1 {what}" for name, what in TRAINED_FOR.items()},
     ATTENTION: "attention that reads the history itself",
 }
 RECURRENT_IS = "gated delta rule"
@@ -199,7 +199,7 @@ def _conditions(n_lives: int) -> str:
 
 
 def _opponents(without: Sequence[str], ours: Progress) -> str:
-    passes1 = {name: read_record(FOLDER / name)[1] for name in TAKES if name not in without}
+    passes1 = {name: read_record(FOLDER / name)[1] for name in TRAINED_FOR if name not in without}
     said = []
     if passes1:
         said.append(_trained_with_one_pass(passes1, ours))
@@ -221,7 +221,7 @@ def _opponents(without: Sequence[str], ours: Progress) -> str:
 def _trained_with_one_pass(opponents: Mapping[str, Progress], ours: Progress) -> str:
     """Return how long they were trained, what they share with ours, and what they are means of."""
     each = " and ".join(
-        f"{TAKES[name]} (step {run.step:,}, {_million(run.n_tokens)})"
+        f"{TRAINED_FOR[name]} (step {run.step:,}, {_million(run.n_tokens)})"
         for name, run in opponents.items()
     )
     said = (

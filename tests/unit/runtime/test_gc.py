@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from home import Home, Hooked
+from home import Gate, Home, Hooked, until
 
 from sleepmem.errors import AgentNotFound, ConfigError, EpisodeNotFound, StoreUnavailable
 from sleepmem.history import Garbage, GcReport, Keep, Removed, ReplayedEpisode
 from sleepmem.memory import SleepMemory
+from sleepmem.types import Outcome
 
 DAY_S = 86_400.0
 NOTHING: dict[str, Any] = {"keep_last": 0, "keep_within": None}
@@ -189,8 +190,31 @@ async def test_deletion_that_was_cut_short_spares_a_namesake(lived: Home) -> Non
             report = await memory.gc(dry_run=dry_run)
             assert {r.digest for r in report.removed} == stored
         assert (await ana.say("pet?")).text == "tom"
-        assert await lived.log.deleted() == []
     await lived.check("ana")
+
+
+async def test_sleep_that_goes_on_during_a_deletion_leaves_nothing(lived: Home) -> None:
+    gate = Gate("put")
+    snapshots, lived.snapshots = lived.snapshots, Hooked(lived.snapshots, gate)
+    async with lived.memory() as memory:
+        ana = await memory.agent("ana")
+        await ana.say("pet=tom and more")
+        sleeping = asyncio.create_task(ana.sleep())
+        await until(lambda: gate.n_reached == 1)
+        await memory.delete_agent("ana")
+        gate.open()
+        assert (await sleeping).outcome is Outcome.FAILED
+        assert await snapshots.digests("ana") != [], "put after the deletion"
+        lived.clock.advance(DAY_S - 1)
+        await memory.gc(dry_run=True)
+        assert len((await memory.gc()).removed) == 1
+        assert await snapshots.digests("ana") == []
+        assert len(await lived.log.deletions()) == 1
+        lived.clock.advance(2)
+        await memory.gc(dry_run=True)
+        assert len(await lived.log.deletions()) == 1
+        await memory.gc()
+        assert await lived.log.deletions() == []
 
 
 async def test_leftovers_of_killed_writes_go(lived: Home) -> None:
@@ -247,7 +271,7 @@ async def test_collection_that_was_cut_short_is_gone_on_with(lived: Home) -> Non
 async def test_agent_that_is_deleted_meanwhile_is_left_out(lived: Home) -> None:
     async def hook(name: str, when: str) -> None:
         if (name, when) == ("agents", "after"):
-            await log.delete_agent("ana")
+            await log.delete_agent("ana", now=lived.clock.now())
 
     log = lived.log
     lived.log = Hooked(log, hook)

@@ -14,7 +14,7 @@ from sleepmem.errors import AgentNotFound, ConfigError, SnapshotCorrupt, Snapsho
 from sleepmem.protocols import SnapshotBytes
 from sleepmem.store import SnapshotRows, SqlEpisodeLog, open_log, schema
 from sleepmem.store import snapshot_rows as rows
-from sleepmem.testing.life import Life
+from sleepmem.testing.life import BIRTH, Life
 
 MIB = 1 << 20
 chunk = schema.snapshot_chunk
@@ -138,7 +138,7 @@ async def test_agent_that_is_not_born_or_is_deleted_has_none(
     kept = await store.put("bob", b"bob's")
     await bob.stage()
     snapshot = await store.put("ana", b"ana's")
-    await log.delete_agent("ana")
+    await log.delete_agent("ana", now=BIRTH)
     assert await sizes(log) == [(0, 5)]
     with pytest.raises(AgentNotFound):
         await store.put("ana", b"ana's")
@@ -178,7 +178,7 @@ async def test_agent_talks_on_while_a_snapshot_is_put(postgres_url: str) -> None
     async with asyncio.timeout(60):
         await life.finish(await life.stage())
         assert (await Life.born(log)).epoch == life.epoch + 1
-    deletion = asyncio.create_task(log.delete_agent("ana"))
+    deletion = asyncio.create_task(log.delete_agent("ana", now=BIRTH))
     await asyncio.wait([deletion], timeout=0.2)
     assert not deletion.done(), "it waits for the snapshot, to delete that too"
     has_talked.set()

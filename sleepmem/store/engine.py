@@ -26,7 +26,7 @@ _BUSY_TIMEOUT_MS = 10_000  # far longer than a commit; a writer that waits longe
 READERS = 5  # reads at a time; more wait, which is cheaper than connections for a rush
 # of each connection; SQLite takes 2,000, and a pool of them outweighed the agents. The one that
 # appends writes to more pages at once than the others hold: it read them all again each time
-_CACHE_KIB, _APPENDS_CACHE_KIB = 256, 2_000
+_CACHE_KIB, _APPENDS_CACHE_KIB = 256, 1_000
 
 
 def normalised(url: str | URL) -> URL:

@@ -47,6 +47,8 @@ async def life(path: Path) -> AsyncIterator[Life]:
     await life.stage(calling, told, done=True, request_id="s")
     await life.fail_to_sleep("e", 5, 8)
     await SnapshotRows(log).put("ana", DATA)
+    await Life.born(log, "bob")
+    await log.delete_agent("bob", now=life.now())
     yield life
     await log.aclose()
 
@@ -62,6 +64,7 @@ def looks(life: Life) -> list[Callable[[], Awaitable[Any]]]:
 
     return [
         log.agents,
+        log.deletions,
         entries,
         partial(log.summary, "ana"),
         partial(log.threads, "ana"),

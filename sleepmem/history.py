@@ -145,14 +145,6 @@ class GcReport(Value):
         return sum(removed.n_bytes for removed in self.removed)
 
 
-class Deletion(Value):
-    """That an agent was deleted, whose bytes may not all be gone."""
-
-    id: int
-    agent: str
-    deleted_at: datetime
-
-
 class Histories(Protocol):
     """What is kept of the snapshots: a part of `EpisodeLog`, which see.
 
@@ -188,12 +180,12 @@ class Histories(Protocol):
         """
         ...
 
-    async def deletions(self) -> list[Deletion]:
-        """Return the deletions of agents that are noted, oldest first."""
+    async def deleted(self) -> list[str]:
+        """Return the agents whose deletion is noted, each once; some may have a namesake."""
         ...
 
-    async def forget_deletion(self, deletion: int) -> None:
-        """Take away the note of a deletion; harmless if there is none."""
+    async def forget_deletions(self, before: datetime) -> None:
+        """Take away the notes of deletions before a time."""
         ...
 
     async def restore(

@@ -253,8 +253,8 @@ class SleepMemory:
     async def delete_agent(self, name: str) -> None:
         """Delete an agent for good: its log, its branches and its snapshots; needs no model.
 
-        The log goes first, in one transaction; whoever held the agent can no longer write. What a
-        crash, or a sleep that goes on meanwhile, leaves of its snapshots `gc` of all removes.
+        The log goes first, in one transaction; whoever held the agent can no longer write. `gc` of
+        all agents removes what a crash, or a sleep that goes on meanwhile, leaves of its snapshots.
 
         Raises:
             AgentNotFound

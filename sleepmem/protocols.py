@@ -166,7 +166,7 @@ class EpisodeLog(Leases, Histories, Protocol):
     async def agents(self) -> list[AgentSummary]: ...
 
     async def delete_agent(self, agent: str, *, now: datetime) -> None:
-        """Delete an agent with all its rows, whoever holds it, and note it among the `deletions`.
+        """Delete an agent with all its rows, whoever holds it, and note that for `deleted`.
 
         Its snapshots are not touched.
 

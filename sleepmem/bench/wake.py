@@ -12,6 +12,8 @@ from random import Random
 from statistics import median
 from time import perf_counter
 
+import torch
+
 from sleepmem.bench import DEFAULT_PASSES, Report, Row
 from sleepmem.model.checkpoint import load_checkpoint
 from sleepmem.model.native import FastWeights, NativeSleepLM, WakeState
@@ -27,6 +29,7 @@ DECODE_GOAL, SLEEP_GOAL = 150, 1500  # tokens, and tokens x passes, per second
 
 def wake(model: str, seed: int, report: Report) -> list[Row]:
     """Return rows on the time of a wake token and on the speeds of decoding and of sleeping."""
+    torch.set_num_threads(1)
     lm = load_checkpoint(model)
     rng = Random(seed)
     ids = [rng.randrange(20, lm.vocabulary_size) for _ in range(lm.window)]

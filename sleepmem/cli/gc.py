@@ -74,7 +74,8 @@ def gc(
 
     Heads, pinned episodes (sleepmem pin), the last N and what is young are kept. So is the whole
     log: replay --verify derives removed snapshots again. Agents may be awake meanwhile. A folder
-    of snapshots belongs to one database: what that one does not name of its agents is removed.
+    of snapshots belongs to one database: of its agents' snapshots, those are removed that it
+    does not name.
 
     \b
     Example:

@@ -18,7 +18,8 @@ it, and then finds a head and deletes nothing; that holds whoever wrote the same
 A process that is killed in between leaves an order that can be gone on with: snapshots are marked
 as dropped before their bytes go, so bytes without a mark are missing only if they were lost, and
 marked bytes that are still there are deleted by the next collection. So are those that the
-deletion of an agent has left behind, of which the log keeps a note for a day.
+deletion of an agent has left behind. The log notes each until the first collection of all after a
+day; what a sleep that it came in the way of stores still later stays.
 
 The database's lock must last until the bytes are gone. SQLite's does, and rows go with their own
 transaction. With files beside Postgres the server could give up the connection of a collector that
@@ -43,7 +44,8 @@ from sleepmem.types import Episode
 log = logging.getLogger(__name__)
 
 OnRemoved = Callable[[Removed], None]
-_NOTED = timedelta(days=1)  # a sleep that a deletion came in the way of stores its bytes until then
+# of deletions; a sleep that one came in the way of should have stored its bytes by then
+_NOTED = timedelta(days=1)
 
 
 def rules_of(keep_last: int, keep_within: timedelta | None) -> KeepRules:
@@ -97,7 +99,7 @@ async def collect(
 
 async def sweep_deleted(episodes: EpisodeLog, snapshots: SnapshotStore, agent: str) -> None:
     """Remove the bytes of an agent that was deleted, but for what a living namesake has."""
-    await _Collector(episodes, snapshots, agent, _Report(None), dry_run=False).sweep_deleted()
+    await _Collector(episodes, snapshots, agent, _Report(None), dry_run=False).sweep_all()
 
 
 async def _end_deletions(
@@ -110,12 +112,11 @@ async def _end_deletions(
     dry_run: bool,
 ) -> None:
     """Remove what deletions have left behind; of living namesakes all has been looked at."""
-    deletions = await episodes.deletions()
-    for name in sorted({deletion.agent for deletion in deletions} - living):
-        await _Collector(episodes, snapshots, name, report, dry_run).sweep_deleted()
-    for deletion in deletions:
-        if not dry_run and now - deletion.deleted_at > _NOTED:
-            await episodes.forget_deletion(deletion.id)
+    for name in await episodes.deleted():
+        if name not in living:
+            await _Collector(episodes, snapshots, name, report, dry_run).sweep_all()
+    if not dry_run:
+        await episodes.forget_deletions(now - _NOTED)
 
 
 @dataclass
@@ -193,12 +194,14 @@ class _Collector:
         for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
             self._tell(None, n_bytes, Garbage.CUT_SHORT)
 
-    async def sweep_deleted(self) -> None:
+    async def sweep_all(self) -> None:
+        """Remove the bytes of an agent that was deleted."""
         # first what a write may still give its name meanwhile
         for n_bytes in await self.snapshots.leftovers(self.agent, remove=not self.dry_run):
             self._tell(None, n_bytes, Garbage.DELETED)
-        for digest, n_bytes in sorted((await self.snapshots.sizes(self.agent)).items()):
-            await self._remove(digest, n_bytes, Garbage.DELETED)
+        with suppress(AgentNotFound):  # another collection has looked, and forgot the note
+            for digest, n_bytes in sorted((await self.snapshots.sizes(self.agent)).items()):
+                await self._remove(digest, n_bytes, Garbage.DELETED)
 
     async def _remove(self, digest: str, n_bytes: int, why: Garbage) -> None:
         """Delete bytes, unless they turned out to be kept."""

@@ -26,7 +26,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sleepmem.errors import AgentHeld, AgentNotFound, BranchNotFound, FingerprintMismatch
-from sleepmem.history import Deletion
 from sleepmem.leases import LEASE
 from sleepmem.store import schema
 from sleepmem.store.inserts import INSERTS
@@ -152,13 +151,13 @@ async def delete_agent(connection: AsyncConnection, agent: str, *, now: datetime
     await connection.execute(insert(schema.deletion).values(deletion))
 
 
-def deletions(connection: Connection) -> list[Deletion]:
-    rows = connection.execute(select(schema.deletion).order_by(schema.deletion.c.id)).all()
-    return [Deletion(id=row.id, agent=row.agent, deleted_at=row.deleted_at) for row in rows]
+def deleted(connection: Connection) -> list[str]:
+    return sorted(connection.scalars(select(schema.deletion.c.agent).distinct()).all())
 
 
-async def forget_deletion(connection: AsyncConnection, deletion: int) -> None:
-    await connection.execute(delete(schema.deletion).where(schema.deletion.c.id == deletion))
+async def forget_deletions(connection: AsyncConnection, before: datetime) -> None:
+    table = schema.deletion
+    await connection.execute(delete(table).where(table.c.deleted_at < before))
 
 
 def summary(connection: Connection, agent: str) -> AgentSummary:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import URL
 
-from sleepmem.history import Deletion, LogEntry, Look
+from sleepmem.history import LogEntry, Look
 from sleepmem.store import agents, episodes, history, migrate, turns
 from sleepmem.store.appends import Finishing, Staging
 from sleepmem.store.engine import normalised
@@ -225,11 +225,11 @@ class SqlEpisodeLog(Transactions):
     ) -> bool:
         return await self.write(history.sweep, agent, digest, delete)
 
-    async def deletions(self) -> list[Deletion]:
-        return await self.read(agents.deletions)
+    async def deleted(self) -> list[str]:
+        return await self.read(agents.deleted)
 
-    async def forget_deletion(self, deletion: int) -> None:
-        await self.write(agents.forget_deletion, deletion)
+    async def forget_deletions(self, before: datetime) -> None:
+        await self.write(agents.forget_deletions, before)
 
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]

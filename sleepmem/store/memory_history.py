@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 
 from sleepmem.errors import AgentNotFound, EpisodeNotFound
-from sleepmem.history import Deletion, Look
+from sleepmem.history import Look
 from sleepmem.types import MAIN, Episode, Head, Turn
 
 NEWBORN = Head(episode=None, snapshot=None)
@@ -31,8 +30,7 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self._agents: dict[str, AgentRow] = {}
-        self._deletions: dict[int, Deletion] = {}
-        self._deletion_ids = count(1)
+        self._deletions: list[tuple[str, datetime]] = []
         self._episodes: dict[str, Episode] = {}
         self._sweeping = asyncio.Lock()  # held where a snapshot store is awaited
 
@@ -57,8 +55,7 @@ class MemoryHistory:
         self, agent: str, digest: str, delete: Callable[[str, str], Awaitable[None]]
     ) -> bool:
         async with self._sweeping:
-            is_deleted = any(found.agent == agent for found in self._deletions.values())
-            if is_deleted and agent not in self._agents:
+            if agent not in self._agents and agent in await self.deleted():
                 await delete(agent, digest)
                 return True
             named = [
@@ -71,11 +68,11 @@ class MemoryHistory:
             await delete(agent, digest)
             return True
 
-    async def deletions(self) -> list[Deletion]:
-        return list(self._deletions.values())
+    async def deleted(self) -> list[str]:
+        return sorted({agent for agent, _ in self._deletions})
 
-    async def forget_deletion(self, deletion: int) -> None:
-        self._deletions.pop(deletion, None)
+    async def forget_deletions(self, before: datetime) -> None:
+        self._deletions = [noted for noted in self._deletions if noted[1] >= before]
 
     async def restore(
         self, agent: str, digest: str, ensure_stored: Callable[[], Awaitable[None]]

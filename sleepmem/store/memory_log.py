@@ -22,7 +22,7 @@ from sleepmem.errors import (
     MisuseError,
     StoreError,
 )
-from sleepmem.history import Deletion, LogEntry
+from sleepmem.history import LogEntry
 from sleepmem.store.memory_leases import MemoryLeases
 from sleepmem.types import (
     AgentSummary,
@@ -74,8 +74,7 @@ class MemoryEpisodeLog(MemoryLeases):
         self._streams = {k: s for k, s in self._streams.items() if s.thread.agent != agent}
         self._episodes = {k: e for k, e in self._episodes.items() if e.agent != agent}
         self.attempts = [attempt for attempt in self.attempts if attempt.agent != agent]
-        number = next(self._deletion_ids)
-        self._deletions[number] = Deletion(id=number, agent=agent, deleted_at=now)
+        self._deletions.append((agent, now))
 
     async def summary(self, agent: str) -> AgentSummary:
         found = self._agent(agent)

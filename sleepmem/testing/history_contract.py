@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
+from datetime import timedelta
 
 import pytest
 
@@ -118,27 +119,26 @@ class HistoryContract:
     ) -> None:
         digests, delete = await slept(await Life.born(log), 2), Deletions()
         await Life.born(log, "bob")
-        assert await log.deletions() == []
+        assert await log.deleted() == []
         await log.delete_agent("ana", now=BIRTH)
-        [deletion] = await log.deletions()
-        assert (deletion.agent, deletion.deleted_at) == ("ana", BIRTH)
+        await log.forget_deletions(BIRTH)
+        assert await log.deleted() == ["ana"]
         assert await log.sweep("ana", digests[1], delete)
-        await log.forget_deletion(deletion.id)
-        await log.forget_deletion(deletion.id)
-        assert (await log.deletions(), delete.done) == ([], digests[1:])
+        await log.forget_deletions(BIRTH + timedelta(seconds=1))
+        assert (await log.deleted(), delete.done) == ([], digests[1:])
         with pytest.raises(AgentNotFound):
             await log.sweep("ana", digests[0], delete)
 
     async def test_namesake_of_a_deleted_agent_keeps_what_is_its(self, log: EpisodeLog) -> None:
         await slept(await Life.born(log), 1)
         await log.delete_agent("ana", now=BIRTH)
-        [first] = await log.deletions()
         [digest] = await slept(await Life.born(log), 1)
         assert not await log.sweep("ana", digest, Deletions())
         assert await log.sweep("ana", "0" * 64, Deletions())
-        await log.delete_agent("ana", now=BIRTH)
-        await log.forget_deletion(first.id)
-        assert [found.agent for found in await log.deletions()] == ["ana"], "each has its own note"
+        await log.delete_agent("ana", now=BIRTH + timedelta(days=1))
+        assert await log.deleted() == ["ana"]
+        await log.forget_deletions(BIRTH + timedelta(hours=1))
+        assert await log.deleted() == ["ana"], "each has its own note"
         assert await log.sweep("ana", digest, Deletions())
 
     async def test_nobody_is_born_while_bytes_of_a_namesake_are_deleted(

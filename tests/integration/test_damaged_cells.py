@@ -25,7 +25,7 @@ DIGEST = blake3(DATA).hexdigest()
 SAID = "what nobody else may read"
 DAMAGE: tuple[Any, ...] = (SAID, SAID.encode(), 2.5, "[" * 9_999)
 # kept for people, or only looked up by
-UNREAD = {"sleepmem_snapshot.created_at", "sleepmem_message.seq"}
+UNREAD = {"sleepmem_snapshot.created_at", "sleepmem_message.seq", "sleepmem_deletion.deleted_at"}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def looks(life: Life) -> list[Callable[[], Awaitable[Any]]]:
 
     return [
         log.agents,
-        log.deletions,
+        log.deleted,
         entries,
         partial(log.summary, "ana"),
         partial(log.threads, "ana"),

@@ -220,13 +220,13 @@ def _opponents(without: Sequence[str], ours: Progress) -> str:
 
 def _trained_with_one_pass(opponents: Mapping[str, Progress], ours: Progress) -> str:
     """Return how long they were trained, what they share with ours, and what they are means of."""
-    each = " and ".join(
-        f"{TRAINED_FOR[name]} (step {run.step:,}, {_million(run.n_tokens)})"
+    each = ", ".join(
+        f"one {TRAINED_FOR[name]} (step {run.step:,}, {_million(run.n_tokens)})"
         for name, run in opponents.items()
     )
     said = (
-        f"What was trained with N=1 is of the same sizes and data, and was trained {each}. It "
-        "shares with ours the steps in which that took one pass."
+        f"What was trained with N=1 alone is of the same sizes and data: {each}. Ours took one "
+        "pass in its first steps too, and those are shared."
     )
     if ours.averaged and all(_shares(run) == _shares(ours) for run in opponents.values()):
         said += " They are means of weights along the way, in the same shares as ours."

@@ -209,12 +209,32 @@ async def test_sleep_that_goes_on_during_a_deletion_leaves_nothing(lived: Home) 
         await memory.gc(dry_run=True)
         assert len((await memory.gc()).removed) == 1
         assert await snapshots.digests("ana") == []
-        assert len(await lived.log.deletions()) == 1
+        assert await lived.log.deleted() == ["ana"]
         lived.clock.advance(2)
         await memory.gc(dry_run=True)
-        assert len(await lived.log.deletions()) == 1
+        assert await lived.log.deleted() == ["ana"]
         await memory.gc()
-        assert await lived.log.deletions() == []
+        assert await lived.log.deleted() == []
+
+
+async def test_collection_beside_one_that_forgets_the_deletion_goes_on(lived: Home) -> None:
+    async def hook(name: str, when: str) -> None:
+        if (name, when) == ("delete_agent", "after"):
+            raise StoreUnavailable("locked")
+        if (name, when) == ("sweep", "before") and not removed:
+            removed.extend((await memory.gc()).removed)
+
+    removed: list[Removed] = []
+    log, lived.log = lived.log, Hooked(lived.log, hook)
+    async with lived.memory() as other:
+        with pytest.raises(StoreUnavailable):
+            await other.delete_agent("ana")
+        lived.log = log
+        lived.clock.advance(2 * DAY_S)
+        async with lived.memory() as memory:
+            assert (await other.gc()).removed == ()
+    assert {found.agent for found in removed} == {"ana"}
+    assert (await lived.log.deleted(), await lived.snapshots.digests("ana")) == ([], [])
 
 
 async def test_leftovers_of_killed_writes_go(lived: Home) -> None:

@@ -229,7 +229,7 @@ def _trained_with_one_pass(opponents: Mapping[str, Progress], ours: Progress) ->
         "pass in its first steps too, and those are shared."
     )
     if ours.averaged and all(_shares(run) == _shares(ours) for run in opponents.values()):
-        said += " They are means of weights along the way, in the same shares as ours."
+        said += " All are means of weights along the way, in the same shares."
     return said
 
 

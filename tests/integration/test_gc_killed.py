@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +83,36 @@ async def assert_well(folder: Path, is_rows: bool) -> None:
     await log.aclose()
 
 
-@pytest.mark.parametrize(("counts", "shard"), FORMS)
-async def test_killed_collection_leaves_a_valid_store(
-    nursery: Nursery, template: Path, ram: Path, counts: Any, shard: int
-) -> None:
+async def killed_everywhere(
+    nursery: Nursery,
+    template: Path,
+    ram: Path,
+    living: Callable[..., None],
+    is_well: Callable[[Path, bool], Awaitable[None]],
+    counts: Any,
+    shard: int,
+) -> set[str]:
+    """Kill a process at each point of every shard in turn, look at what it left, and say where."""
     is_rows = template.name.startswith("rows")
     n_shards = 1 if counts is is_any else N_SHARDS
     at, seen = shard + 1, set()
     while True:
         folder = ram / str(at)
         shutil.copytree(template, folder)
-        life = nursery.life(collect, folder, is_rows, at, counts)
-        await assert_well(folder, is_rows)
+        life = nursery.life(living, folder, is_rows, at, counts)
+        await is_well(folder, is_rows)
         if not life.killed:
-            break
+            return seen
         seen.add(life.killed)
         at += n_shards
-    assert at > 4, seen
+
+
+@pytest.mark.parametrize(("counts", "shard"), FORMS)
+async def test_killed_collection_leaves_a_valid_store(
+    nursery: Nursery, template: Path, ram: Path, counts: Any, shard: int
+) -> None:
+    seen = await killed_everywhere(nursery, template, ram, collect, assert_well, counts, shard)
+    assert seen & {"after sweep", "after unlink"}, seen
 
 
 async def assert_deleted(folder: Path, is_rows: bool) -> None:
@@ -126,16 +140,5 @@ async def assert_deleted(folder: Path, is_rows: bool) -> None:
 async def test_killed_deletion_is_ended_by_a_collection(
     nursery: Nursery, template: Path, ram: Path, counts: Any, shard: int
 ) -> None:
-    is_rows = template.name.startswith("rows")
-    n_shards = 1 if counts is is_any else N_SHARDS
-    at, seen = shard + 1, set()
-    while True:
-        folder = ram / str(at)
-        shutil.copytree(template, folder)
-        life = nursery.life(delete, folder, is_rows, at, counts)
-        await assert_deleted(folder, is_rows)
-        if not life.killed:
-            break
-        seen.add(life.killed)
-        at += n_shards
-    assert ("after unlink" in seen) != is_rows, seen
+    seen = await killed_everywhere(nursery, template, ram, delete, assert_deleted, counts, shard)
+    assert ("after unlink" in seen) != template.name.startswith("rows"), seen

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from killed_life import is_any
 from nursery import Nursery
 
 from sleepmem import SleepMemory
-from sleepmem.store import open_log
+from sleepmem.store import SnapshotFiles, SnapshotRows, SqlEpisodeLog, open_log
 from sleepmem.testing import FakeSleepLM
 from sleepmem.testing.life import history
 
@@ -34,23 +35,31 @@ FORMS = [
 N_SLEEPS = 4
 
 
-async def lived(folder: Path, is_rows: bool) -> None:
-    """Let ana and bob sleep, and leave what killed processes leave."""
+@asynccontextmanager
+async def opened(
+    folder: Path, is_rows: bool
+) -> AsyncIterator[tuple[SqlEpisodeLog, SnapshotFiles | SnapshotRows, SleepMemory]]:
     log = await open_log(f"sqlite:///{folder / 'agents.db'}")
     snapshots = stores_at(folder, log, is_rows)
     async with SleepMemory.of(
         lm=FakeSleepLM(WINDOW), log=log, snapshots=snapshots, max_tokens=4, min_tokens=4
     ) as memory:
+        yield log, snapshots, memory
+    await log.aclose()
+
+
+async def lived(folder: Path, is_rows: bool) -> None:
+    """Let ana and bob sleep, and leave what killed processes leave."""
+    async with opened(folder, is_rows) as (_, snapshots, memory):
         for name in ("ana", "bob"):
             agent = await memory.agent(name)
             for n in range(N_SLEEPS if name == "ana" else 1):
                 await agent.say(f"k{n}=v{n} and more")
                 await agent.sleep()
-    await snapshots.put("ana", b"never committed")
+        await snapshots.put("ana", b"never committed")
     if not is_rows:
         for n in (1, 2):
             (folder / "snapshots" / "ana" / f".{n:016x}.tmp").write_bytes(b"half")
-    await log.aclose()
 
 
 @pytest.fixture(scope="module", params=["files", "rows"])
@@ -61,11 +70,7 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 async def assert_well(folder: Path, is_rows: bool) -> None:
-    log = await open_log(f"sqlite:///{folder / 'agents.db'}")
-    snapshots = stores_at(folder, log, is_rows)
-    async with SleepMemory.of(
-        lm=FakeSleepLM(WINDOW), log=log, snapshots=snapshots, max_tokens=4, min_tokens=4
-    ) as memory:
+    async with opened(folder, is_rows) as (log, snapshots, memory):
         for name in ("ana", "bob"):
             assert (await (await memory.agent(name)).say("k0?")).text == "v0"
         for episode in (await history(log, "ana")).episodes:
@@ -80,7 +85,6 @@ async def assert_well(folder: Path, is_rows: bool) -> None:
         restored = [r.restored async for r in memory.replay("ana", verify=True)]
         assert restored == [True] * (N_SLEEPS - 1) + [False]
         assert len(await snapshots.digests("ana")) == N_SLEEPS
-    await log.aclose()
 
 
 async def killed_everywhere(
@@ -117,11 +121,7 @@ async def test_killed_collection_leaves_a_valid_store(
 
 async def assert_deleted(folder: Path, is_rows: bool) -> None:
     """See that ana is there as a whole, or is gone with all its bytes after a collection."""
-    log = await open_log(f"sqlite:///{folder / 'agents.db'}")
-    snapshots = stores_at(folder, log, is_rows)
-    async with SleepMemory.of(
-        lm=FakeSleepLM(WINDOW), log=log, snapshots=snapshots, max_tokens=4, min_tokens=4
-    ) as memory:
+    async with opened(folder, is_rows) as (_, snapshots, memory):
         of_bob = await snapshots.sizes("bob")
         if "ana" in [found.agent for found in await memory.agents()]:
             assert (await (await memory.agent("ana")).say("k3?")).text == "v3"
@@ -133,7 +133,6 @@ async def assert_deleted(folder: Path, is_rows: bool) -> None:
         if not is_rows:
             assert list((folder / "snapshots" / "ana").iterdir()) == []
         assert (await (await memory.agent("bob")).say("k0?")).text == "v0"
-    await log.aclose()
 
 
 @pytest.mark.parametrize(("counts", "shard"), FORMS)

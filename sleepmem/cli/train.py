@@ -77,10 +77,11 @@ def _setting(
 @_setting(click.FloatRange(0), "--speech", default=0.0,
           help="Weight of the loss on every token of a window, read awake.")  # fmt: skip
 @_setting(click.FloatRange(0), "--forcing", default=0.0,
-          help="Weight of the loss on what passes leave for each other, where known.")  # fmt: skip
+          help="Weight of the loss on what passes hand on to each other, where known.")  # fmt: skip
+@click.option("--loop-alone", is_flag=True, help="Train loop layers by that loss alone.")
 @_setting(click.IntRange(0), "--forcing-from", default=0,
-          help="Step at which teacher forcing of passes begins to give way.")  # fmt: skip
-@_setting(click.IntRange(0), "--forcing-to", default=0, help="Step from which none is left.")
+          help="Step from which fewer sleeps write what was to be handed on.")  # fmt: skip
+@_setting(click.IntRange(0), "--forcing-to", default=0, help="Step from which none does.")
 @_setting(click.IntRange(1), "--backward", default=None,
           help="Windows at the end of a life that gradients flow through. [all]")  # fmt: skip
 @_setting(click.IntRange(1), "--window", default=None,
@@ -100,7 +101,9 @@ def _setting(
           help="Of fresh embeddings.")  # fmt: skip
 @_setting(click.FloatRange(0, min_open=True), "--linear-gain", default=1.0,
           help="Of fresh linear layers; 1 keeps the variance.")  # fmt: skip
-@_setting(click.Choice(["carry", "embed", "inject"]), "--loop-input", default="carry",
+@_setting(click.IntRange(0), "--loop-layers", default=0,
+          help="Attention layers between passes, for --loop-input rewrite.")  # fmt: skip
+@_setting(click.Choice(["carry", "embed", "inject", "rewrite"]), "--loop-input", default="carry",
           help="What later passes read; carry is the paper's.")  # fmt: skip
 @_setting(click.Choice(["carry", "reset"]), "--loop-state", default="carry",
           help="Fast weights that later passes start from.")  # fmt: skip

@@ -50,8 +50,9 @@ MAX_COUNTS = {
     "linear_key_head_dim": 1 << 12,
     "linear_value_head_dim": 1 << 12,
     "linear_conv_kernel_dim": 1 << 8,
+    "num_loop_layers": 1 << 8,
 }
-MAY_BE_ZERO = {"attention_conv_kernel_dim"}  # of the counts
+MAY_BE_ZERO = {"attention_conv_kernel_dim", "num_loop_layers"}  # of the counts
 MAX_REALS = {"rope_theta": 1e12, "rms_norm_eps": 1.0}
 FLOOR = "retention_floor"  # not of the fingerprint: it may be measured anew
 MAX_FAST_WEIGHTS = 1 << 30  # bytes per agent; snapshot files are not larger
@@ -209,7 +210,7 @@ def fingerprint(folder: Path) -> str:
     config = json.loads((folder / CONFIG).read_text())
     fields = {name: config.get(name) for name in SHAPE_FIELDS}
     # left out where it is off, as it was before there was such a field
-    fields |= {name: True for name in OPTIONAL_FIELDS if config.get(name)}
+    fields |= {name: config[name] for name in OPTIONAL_FIELDS if config.get(name)}
     shape = json.dumps(fields, sort_keys=True)
     digest = blake3()
     for part in (

@@ -20,8 +20,8 @@ class SleepConfig(PreTrainedConfig):
         attention_conv_kernel_dim: tokens of the short convolution before attention; 0 is none.
         linear_gain: of fresh linear layers: their standard deviation times the root of their
             inputs; 1 keeps the variance.
-        input_injection: whether each pass of a sleep after the first reads the tokens again, beside
-            the normalised hidden states of the pass before; without it those alone, as they are.
+        num_loop_layers: attention layers that are in the loop of a sleep alone; see
+            `sleepmem.model.sleep`. 0 is the paper's loop.
         retention_floor: a sleep that retains less is not to be trusted; None where nobody measured.
         linear_*: the recurrent layers; their state is (heads, key_head_dim, value_head_dim).
     """
@@ -46,7 +46,7 @@ class SleepConfig(PreTrainedConfig):
         initializer_range: float = 0.1,
         linear_gain: float = 1.0,
         tie_word_embeddings: bool = True,
-        input_injection: bool = False,
+        num_loop_layers: int = 0,
         retention_floor: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -67,7 +67,7 @@ class SleepConfig(PreTrainedConfig):
         self.rms_norm_eps = rms_norm_eps
         self.initializer_range = initializer_range
         self.linear_gain = linear_gain
-        self.input_injection = input_injection
+        self.num_loop_layers = num_loop_layers
         self.retention_floor = retention_floor
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
@@ -88,4 +88,4 @@ SHAPE_FIELDS = (
     "rms_norm_eps",
     "tie_word_embeddings",
 )  # what the fingerprint covers; the rest of config.json changes with the library that wrote it
-OPTIONAL_FIELDS = ("input_injection",)  # covered where they are set
+OPTIONAL_FIELDS = ("num_loop_layers",)  # covered where they are set

@@ -23,7 +23,7 @@ from sleepmem.model.chat_tokens import ByteDetokenizer, ChatTokens
 from sleepmem.model.machine import processor
 from sleepmem.model.network import LayerState, SleepForCausalLM
 from sleepmem.model.sampling import sample
-from sleepmem.model.sleep import sleep_steps
+from sleepmem.model.sleep import n_layer_passes, sleep_steps
 from sleepmem.model.snapshot_bytes import SnapshotFormat
 from sleepmem.model.together import step_together
 from sleepmem.protocols import SleepStep, SnapshotBytes
@@ -161,7 +161,7 @@ class NativeSleepLM:
     ) -> Iterator[SleepStep]:
         ids = torch.tensor([list(token_ids)])
         steps = sleep_steps(self._lm, weights, ids, passes, block=BLOCK)
-        n_steps = passes * len(self._lm.model.layers) * math.ceil(len(token_ids) / BLOCK)
+        n_steps = n_layer_passes(self._lm, passes) * math.ceil(len(token_ids) / BLOCK)
         for index in range(n_steps):
             new = self._step(steps)
             if new is not None:

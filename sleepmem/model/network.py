@@ -2,7 +2,9 @@
 
     embed -> [ mixer + MLP ] x n_layers -> norm -> logits
 
-The blocks are what a sleep loops over; embedding and output stay outside the loop.
+The blocks are what a sleep loops over; embedding and output stay outside the loop. Loop layers
+are for sleep alone; with them, see `sleepmem.model.sleep`, blocks before the first recurrent one
+stay outside too.
 Source: Eq. 6 of arXiv 2605.26099.
 """
 
@@ -68,6 +70,10 @@ class SleepPreTrainedModel(PreTrainedModel):
             nn.init.normal_(module.weight, std=self.config.linear_gain * module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, SleepModel):  # its parts came before it
+            for name, weight in module.loop_layers.named_parameters():
+                if name.endswith(("out.weight", "down.weight")):
+                    nn.init.zeros_(weight)  # fresh ones hand on what they are given
 
 
 class SleepModel(SleepPreTrainedModel):
@@ -77,6 +83,9 @@ class SleepModel(SleepPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, kind) for kind in config.layer_types)
+        self.loop_layers = nn.ModuleList(
+            Block(config, ATTENTION) for _ in range(config.num_loop_layers)
+        )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_init()
 
@@ -110,11 +119,52 @@ class SleepModel(SleepPreTrainedModel):
         Returns:
             The raw residual stream, without the final norm, and the states after it.
         """
-        after: list[LayerState] = []
-        for layer, state in zip(self.layers, states, strict=True):
-            h, state = layer(h, state, mask)
-            after.append(state)
-        return h, after
+        return through(self.layers, h, states, mask)
+
+    @property
+    def prelude(self) -> nn.ModuleList:
+        """Layers before the first recurrent one: what they make of a window hangs on it alone."""
+        return self.layers[: self.config.layer_types.index(RECURRENT)]
+
+    @property
+    def core(self) -> nn.ModuleList:
+        """All layers from the first recurrent one on."""
+        return self.layers[len(self.prelude) :]
+
+    def core_start(self, weights: Sequence[Tensor]) -> list[LayerState]:
+        """Return `window_start` of the core's layers."""
+        return self.window_start(weights)[len(self.prelude) :]
+
+    def begin(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the first pass of a sleep writes, (batch, tokens, hidden); the prelude."""
+        return _from_nothing(self.prelude, embedded, mask)
+
+    def rewrite(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the next pass writes instead of what this one did; the loop layers."""
+        return _from_nothing(self.loop_layers, h, mask)
+
+    def write(
+        self, h: Tensor, weights: Sequence[Tensor], mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the fast weights after h; the core."""
+        _, after = through(self.core, h, self.core_start(weights), mask)
+        return fast_weights(after)
+
+
+def through(
+    layers: nn.ModuleList, h: Tensor, states: Sequence[LayerState], mask: Tensor | None
+) -> tuple[Tensor, list[LayerState]]:
+    """Run layers one after another; return what comes out, and their states after it."""
+    after: list[LayerState] = []
+    for layer, state in zip(layers, states, strict=True):
+        h, state = layer(h, state, mask)
+        after.append(state)
+    return h, after
+
+
+def _from_nothing(layers: nn.ModuleList, h: Tensor, mask: Tensor | None) -> Tensor:
+    h, _ = through(layers, h, [None] * len(layers), mask)
+    return h
 
 
 def fast_weights(states: Sequence[LayerState]) -> tuple[Tensor, ...]:

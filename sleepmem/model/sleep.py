@@ -4,24 +4,32 @@
     repeat `passes` times:  h, fast weights = blocks(h, fast weights)
     keep the fast weights, drop h and every key and value
 
-Hidden states of a pass are the input of the next, as they are, or with `input_injection`
-normalised and beside the tokens, as in looped transformers. The fast weights carry on, so the
-window is written `passes` times over. Attention is causal inside the window and sees keys and
-values of its own pass alone; the short convolution starts from zero in every pass. `passes=1` is
-the plain hybrid. Gradients flow through all of it, so training runs this very code.
+Hidden states of a pass are the input of the next. With loop layers it is what was written that is
+handed on, so that the next pass writes what follows from it:
 
-Source: Algorithm 1 of Lee, McLeish, Goldstein, Fanti, arXiv 2605.26099; started from the fast
+    h = prelude(embed(ids))
+    repeat `passes` times:  fast weights = core(h, fast weights);  h = loop layers(h)
+
+"Ana's boss is Pavel. Pavel lives in Oslo." is written by the first pass, and by the second that
+Ana's boss lives in Oslo. Prelude are the layers before the first recurrent one, core all others.
+
+The fast weights carry on, so the window is written `passes` times over. Attention is causal inside
+the window and sees keys and values of its own pass alone; the short convolution starts from zero in
+every pass. `passes=1` is the plain hybrid. Gradients flow through all of it, so training runs this
+very code.
+
+Sources: Algorithm 1 of Lee, McLeish, Goldstein, Fanti, arXiv 2605.26099; started from the fast
 weights at the start of the window, so that a sleep does not depend on how the tokens arrived.
+Prelude and core: Geiping et al., arXiv 2502.05171.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import repeat
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
 
@@ -46,29 +54,62 @@ def sleep_steps(
     Yields:
         None, and at the last step the new fast weights.
     """
-    h = embedded = lm.embed(token_ids)
-    size = block or h.shape[1]
-    masks = mask.split(size, dim=1) if mask is not None else repeat(None)
+    size = block or token_ids.shape[1]
+    steps = _steps(lm, tuple(weights), token_ids, passes, mask, size)
+    next(steps)  # it yields before each step
+    yield from steps
+
+
+def n_layer_passes(lm: SleepForCausalLM, passes: int) -> int:
+    """Return how many layers a window goes through in a sleep."""
+    model = lm.model
+    if not model.loop_layers:
+        return passes * len(model.layers)
+    return len(model.prelude) + passes * len(model.core) + (passes - 1) * len(model.loop_layers)
+
+
+def _steps(
+    lm: SleepForCausalLM,
+    weights: tuple[Tensor, ...],
+    token_ids: Tensor,
+    passes: int,
+    mask: Tensor | None,
+    size: int,
+) -> Iterator[tuple[Tensor, ...] | None]:
+    model, h = lm.model, lm.embed(token_ids)
+    if model.loop_layers:
+        h, _ = yield from _through(model.prelude, h, [None] * len(model.prelude), mask, size)
     for n in range(passes):
-        if n and lm.config.input_injection:
-            h = embedded + left_by(h)
-        after: list[LayerState] = []
-        for layer, state in zip(lm.model.layers, lm.model.window_start(weights), strict=True):
-            done: list[Tensor] = []
-            for x, seen in zip(h.split(size, dim=1), masks, strict=False):
-                if n or after or done:
-                    yield None
-                y, state = layer(x, state, seen)
-                done.append(y)
-            h = torch.cat(done, dim=1)
-            after.append(state)
+        if not model.loop_layers:
+            h, after = yield from _through(model.layers, h, model.window_start(weights), mask, size)
+        else:
+            if n:
+                new = [None] * len(model.loop_layers)
+                h, _ = yield from _through(model.loop_layers, h, new, mask, size)
+            _, after = yield from _through(model.core, h, model.core_start(weights), mask, size)
         weights = fast_weights(after)
-    yield tuple(weights)
+    yield weights
 
 
-def left_by(h: Tensor) -> Tensor:
-    """Return what of the hidden states of a pass is injected into the next, beside the tokens."""
-    return F.rms_norm(h, h.shape[-1:])
+def _through(
+    layers: nn.ModuleList,
+    h: Tensor,
+    states: Sequence[LayerState],
+    mask: Tensor | None,
+    size: int,
+) -> Generator[None, None, tuple[Tensor, list[LayerState]]]:
+    """Run layers over h, `size` tokens at a step; return it and the states after it."""
+    masks = mask.split(size, dim=1) if mask is not None else repeat(None)
+    after: list[LayerState] = []
+    for layer, state in zip(layers, states, strict=True):
+        done: list[Tensor] = []
+        for x, seen in zip(h.split(size, dim=1), masks, strict=False):
+            yield None
+            y, state = layer(x, state, seen)
+            done.append(y)
+        h = torch.cat(done, dim=1)
+        after.append(state)
+    return h, after
 
 
 def sleep(

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
-from sleepmem.train.forcing import Forcing
 from sleepmem.train.objective import Reading, Score, When, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
+from sleepmem.train.rewriting import taught_alone
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
 
@@ -85,7 +85,7 @@ def build_model(settings: TrainSettings, task: Task) -> SleepForCausalLM:
             tie_word_embeddings=settings.tied,
             initializer_range=settings.embedding_std,
             linear_gain=settings.linear_gain,
-            input_injection=settings.loop.loop_input == "inject",
+            num_loop_layers=settings.loop_layers,
         )
     )
     lm.to(settings.device)
@@ -119,22 +119,23 @@ def train(
         offered = (min(settings.passes),) if is_shallow else settings.passes
         passes = rng.choice(offered)
         reading = draw_reading(rng, len(batch.windows)) if settings.speech else None
-        forcing = draw_forcing(rng, settings, progress.step) if settings.forcing else None
-        again = partial(_scored, settings, lm, batch, passes, reading, forcing)
+        is_taught = settings.forcing or settings.loop_alone
+        is_forced = draw_forced(rng, settings, progress.step) if is_taught else None
+        again = partial(_scored, settings, lm, batch, passes, reading, is_forced)
         result = again()
         loss = result.loss
         if result.speech is not None:
             loss = loss + settings.speech * result.speech
-        if result.hint_loss is not None:
-            loss = loss + settings.forcing * result.hint_loss
+        if result.rewriting is not None:
+            loss = loss + settings.forcing * result.rewriting
         loss.backward()
         if not (_clip(lm, settings.clip) and bool(torch.isfinite(loss))):
             raise TrainingDiverged(progress.step, _what_broke(lm, again))
         optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
-        progress.n_tokens += n_token_passes(batch, passes, settings.loop.wake_passes)
+        progress.n_tokens += n_token_passes(settings, batch, passes)
         progress.seconds += monotonic() - started
-        was_told = forcing is not None and forcing.is_forced and result.hint_loss is not None
+        was_told = is_forced and result.rewriting is not None
         if passes == max(offered) and len(result.right) and not was_told:
             _advance(progress, result.accuracy, settings, task.n_stages)
         on_step(progress, float(result.loss.detach()))
@@ -162,15 +163,10 @@ def draw_reading(rng: Random, n_windows: int) -> Reading:
     return Reading(rng.randrange(n_windows), when)
 
 
-def draw_forcing(rng: Random, settings: TrainSettings, step: int) -> Forcing:
-    """Draw whether a sleep is forced at a step, and how much it withholds.
-
-    From `forcing_from` to the middle what is withheld comes in; from there to `forcing_to` the
-    forced sleeps give way to others.
-    """
+def draw_forced(rng: Random, settings: TrainSettings, step: int) -> bool:
+    """Draw whether a sleep is forced at a step: fewer from `forcing_from` on, to `forcing_to`."""
     span = settings.forcing_to - settings.forcing_from
-    done = 2 * (step - settings.forcing_from) / span
-    return Forcing(rng.random() >= done - 1, min(1.0, max(0.0, 1 - done)))
+    return span > 0 and rng.random() >= (step - settings.forcing_from) / span
 
 
 def _scored(
@@ -179,16 +175,23 @@ def _scored(
     batch: Batch,
     passes: int,
     reading: Reading | None,
-    forcing: Forcing | None,
+    is_forced: bool | None,
 ) -> Score:
     with torch.autocast(settings.device, torch.bfloat16, enabled=settings.bf16):
+        if settings.loop_alone:
+            return _unasked(taught_alone(lm, batch, passes, is_forced=bool(is_forced)))
         return score(
             *(lm, batch, passes),
             loop=settings.loop,
             reading=reading,
             backward=settings.backward,
-            forcing=forcing,
+            is_forced=is_forced,
         )
+
+
+def _unasked(loss: Tensor) -> Score:
+    nothing = torch.zeros(0, dtype=torch.bool)
+    return Score(loss, nothing, nothing, nothing)
 
 
 def _clip(lm: SleepForCausalLM, limit: float) -> bool:
@@ -225,7 +228,12 @@ def _what_broke(lm: SleepForCausalLM, again: Callable[[], Score]) -> str:
     return "the loss"
 
 
-def n_token_passes(batch: Batch, passes: int, wake_passes: int = 1) -> int:
-    """Return tokens x passes of a batch, padding included."""
+def n_token_passes(settings: TrainSettings, batch: Batch, passes: int) -> int:
+    """Return tokens x passes of a batch, padding included; loop layers count as layers do."""
     slept, asked = batch.n_tokens
-    return passes * slept + wake_passes * asked
+    n_layers, handed_on = len(settings.layers), passes - 1
+    if settings.loop_alone:  # the prelude, and for each pass what it is to hand on, and the loop
+        n_prelude = settings.layers.index("G")
+        return slept * (n_prelude + handed_on * (n_prelude + settings.loop_layers)) // n_layers
+    rewritten = slept * handed_on * settings.loop_layers // n_layers
+    return passes * slept + rewritten + settings.loop.wake_passes * asked

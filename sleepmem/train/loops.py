@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM, fast_weights
-from sleepmem.model.sleep import left_by
 from sleepmem.train.settings import Loop
 
 Weights = tuple[Tensor, ...]
@@ -19,7 +19,7 @@ Weights = tuple[Tensor, ...]
 
 def own_loop(lm: SleepForCausalLM) -> Loop:
     """Return the loop that a model lives with."""
-    return Loop(loop_input="inject" if lm.config.input_injection else "carry")
+    return Loop(loop_input="rewrite" if lm.config.num_loop_layers else "carry")
 
 
 def loop_sleep(
@@ -31,7 +31,13 @@ def loop_sleep(
     loop: Loop,
 ) -> Weights:
     """Write a window into fast weights; arguments as those of `sleepmem.model.sleep.sleep`."""
-    start = tuple(weights)
+    start = after = tuple(weights)
+    if loop.loop_input == "rewrite":
+        h = lm.model.begin(lm.embed(token_ids), mask)
+        for n in range(passes):
+            h = lm.model.rewrite(h, mask) if n else h
+            after = lm.model.write(h, after if loop.loop_state == "carry" else start, mask)
+        return after
     _, after = _repeat(lm, start, lm.embed(token_ids), passes, mask, loop)
     return after
 
@@ -57,7 +63,7 @@ def _repeat(
         if n and loop.loop_input == "embed":
             h = embedded
         if n and loop.loop_input == "inject":
-            h = embedded + left_by(h)
+            h = embedded + F.rms_norm(h, h.shape[-1:])
         if n and loop.loop_state == "reset":
             weights = start
         h, states = lm.model(h, lm.model.window_start(weights), mask)

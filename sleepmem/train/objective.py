@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import LayerState, SleepForCausalLM
-from sleepmem.train.forcing import Forcing, forced_sleep
 from sleepmem.train.loops import loop_sleep, loop_wake, own_loop
+from sleepmem.train.rewriting import taught_sleep
 from sleepmem.train.settings import Loop
 from sleepmem.train.tasks import IGNORED, Batch
 
@@ -29,7 +29,7 @@ class Score:
         depth: the same shape; zeros if the task knows no depth.
         first: the same shape; the id that is said first.
         speech: loss of the window that was read awake, nats; None if none was.
-        hint_loss: of what passes left for each other, nats; None if nothing said what to leave.
+        rewriting: loss of what passes handed on; None if nothing said what to hand on.
     """
 
     loss: Tensor
@@ -37,7 +37,7 @@ class Score:
     depth: Tensor
     first: Tensor
     speech: Tensor | None = None
-    hint_loss: Tensor | None = None
+    rewriting: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
@@ -70,7 +70,7 @@ def score(
     blank: bool = False,
     reading: Reading | None = None,
     backward: int | None = None,
-    forcing: Forcing | None = None,
+    is_forced: bool | None = None,
 ) -> Score:
     """Sleep on the windows one after another, then ask each question.
 
@@ -81,7 +81,8 @@ def score(
         blank: ask with a newborn's fast weights instead; the control of the memory.
         reading: adds its loss, as `Score.speech`; where nothing is evicted, that of all windows.
         backward: windows at the end that gradients flow through; None is all of them.
-        forcing: of the windows that have hints and gradients; None leaves the hints alone.
+        is_forced: whether what is to be handed on is, in windows that have hints and gradients;
+            None leaves the hints alone.
 
     Source: Algorithm 1 of arXiv 2605.26099.
     """
@@ -91,16 +92,18 @@ def score(
         return _marked(lm, h, batch, speech)
     weights = lm.model.blank(len(batch.labels))
     speech = None
-    hint_losses: list[Tensor] = []
+    rewritings: list[Tensor] = []
     if not blank and weights:
         last = len(batch.windows) - (backward or len(batch.windows))
         for n, (ids, mask) in enumerate(batch.windows):
             seen = None if bool(mask.all()) else mask
             with torch.set_grad_enabled(torch.is_grad_enabled() and n >= last):
                 hint = batch.hints[n] if batch.hints and n >= last else None
-                if forcing and hint:
-                    after, missed = forced_sleep(lm, weights, ids, passes, seen, hint, forcing)
-                    hint_losses.append(missed)
+                if hint and is_forced is not None:
+                    after, missed = taught_sleep(
+                        lm, weights, ids, passes, seen, hint, is_forced=is_forced
+                    )
+                    rewritings += [] if missed is None else [missed]
                 else:
                     after = loop_sleep(lm, weights, ids, passes, seen, loop)
             if reading and reading.window == n:
@@ -108,7 +111,7 @@ def score(
                 speech = _read(lm, start, ids, mask, is_second=reading.when == "cached")
             weights = after
     found = _marked(lm, _ask(lm, weights, batch, loop), batch, speech)
-    return replace(found, hint_loss=torch.stack(hint_losses).mean()) if hint_losses else found
+    return replace(found, rewriting=torch.stack(rewritings).mean()) if rewritings else found
 
 
 def _read(

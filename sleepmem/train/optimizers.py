@@ -54,7 +54,7 @@ def build_optimizers(settings: TrainSettings, lm: SleepForCausalLM) -> Optimizer
     """Return the optimisers; norms, biases, convolutions and decay are not shrunk."""
     ours = dict(lm.named_parameters())
     matrices = [p for p in ours.values() if p.dim() == 2]
-    in_blocks = [p for name, p in ours.items() if p.dim() == 2 and ".layers." in name]
+    in_blocks = [p for name, p in ours.items() if p.dim() == 2 and "layers." in name]
     others = [p for p in ours.values() if p.dim() != 2]
     if settings.optimizer == "muon":
         kept = {id(p) for p in in_blocks}

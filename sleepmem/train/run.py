@@ -105,13 +105,13 @@ def _check_livable(settings: TrainSettings, task: Task) -> None:
         return
     if "G" not in settings.layers:
         problem = f"layers {settings.layers} have no fast weights to sleep into"
-    elif settings.loop not in (Loop(), Loop(loop_input="inject")):
-        problem = "an agent sleeps with the paper's loop, or with its tokens injected, and no other"
+    elif settings.loop not in (Loop(), Loop(loop_input="rewrite")):
+        problem = "an agent sleeps with the paper's loop, or with loop layers, and no other"
     else:
         return
     raise ConfigError(
         f"task {task.name} is for agents: {problem}",
-        hint="Give a G layer, leave the loop as it is but for --loop-input inject, or train "
+        hint="Give a G layer, leave the loop as it is but for --loop-layers, or train "
         "another task, such as depo.",
     )
 

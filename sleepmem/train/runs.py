@@ -42,6 +42,7 @@ RECORD = "run.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 LOCK = "lock"
+LOOP = "model.loop_layers."
 
 
 @contextmanager
@@ -153,7 +154,7 @@ def branch_run(
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
     """
-    found, progress = read_run(folder, lm, optimizers)
+    found, progress = read_run(folder, lm, optimizers, may_grow=True)
     before = found.model_dump(mode="json")
     other = {name: before[name] for name in _different(found, settings)}
     mean = {"averaged": progress.averaged} if progress.averaged else {}
@@ -163,11 +164,18 @@ def branch_run(
 
 
 def read_run(
-    folder: Path, lm: SleepForCausalLM, optimizers: Optimizers | None = None
+    folder: Path,
+    lm: SleepForCausalLM,
+    optimizers: Optimizers | None = None,
+    *,
+    may_grow: bool = False,
 ) -> tuple[TrainSettings, Progress]:
     """Fill a model, and the optimiser if one is given and was saved, from the last save of a run.
 
     Or from a checkpoint beside the record of its run.
+
+    Args:
+        may_grow: whether loop layers may be fresh where the run has none; so is the optimiser then.
 
     Raises:
         ConfigError: the folder holds no run, one of another model, or one that cannot be read.
@@ -175,10 +183,13 @@ def read_run(
     found, progress, _ = read_record(folder)
     if (folder / OPTIMIZER).exists() or _temporary(folder, RECORD).exists():
         found, progress = _last_save(folder)
-        _fill(folder, lm, optimizers)
     else:
+        optimizers = None
         _check_step(folder, progress.step)
-        _fill(folder, lm)
+    if may_grow and not found.loop_layers and lm.model.loop_layers:
+        _fill(folder, lm, kept=LOOP)
+    else:
+        _fill(folder, lm, optimizers)
     return found, progress
 
 
@@ -211,11 +222,18 @@ def _last_save(folder: Path) -> tuple[TrainSettings, Progress]:
     return found, progress
 
 
-def _fill(folder: Path, lm: SleepForCausalLM, optimizers: Optimizers | None = None) -> None:
-    """Fill model, and optimiser if given, from a save."""
+def _fill(
+    folder: Path,
+    lm: SleepForCausalLM,
+    optimizers: Optimizers | None = None,
+    *,
+    kept: str | None = None,
+) -> None:
+    """Fill model, and optimiser if given, from a save; but for what begins with `kept`."""
     try:
         weights = load_file(folder / MODEL)
-        if weights.keys() != _named_weights(lm).keys():
+        names = _named_weights(lm)
+        if weights.keys() != {name for name in names if not kept or not name.startswith(kept)}:
             raise ValueError(f"{MODEL} is of another model")
         lm.load_state_dict(weights, strict=False)  # a tied output layer is not in there
         if optimizers:

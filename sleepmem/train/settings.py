@@ -14,19 +14,20 @@ from sleepmem.types import Value
 class Loop(Value):
     """How windows are read; the defaults are the paper's.
 
-    An agent can live with them, and with `inject`; all else is a control or an ablation.
+    An agent can live with them, and with `rewrite`; all else is a control or an ablation.
 
     Attributes:
         loop_input: what a pass after the first reads. `carry`: the hidden states of the pass
             before, as they are. `embed`: the tokens again. `inject`: the tokens plus the
-            normalised hidden states.
+            normalised hidden states. `rewrite`: what the pass before wrote, rewritten by the
+            loop layers.
         loop_state: the fast weights that a pass after the first starts from. `carry`: those of
             the pass before. `reset`: those at the start of the window.
         wake_passes: passes over a question; more than one loops at wake instead of in sleep.
         evict: false keeps the KV cache of all windows, read in one pass: no sleep at all.
     """
 
-    loop_input: Literal["carry", "embed", "inject"] = "carry"
+    loop_input: Literal["carry", "embed", "inject", "rewrite"] = "carry"
     loop_state: Literal["carry", "reset"] = "carry"
     wake_passes: PositiveInt = 1
     evict: bool = True
@@ -48,9 +49,12 @@ class TrainSettings(Value):
         window: what the model is made for, in tokens; None for the longest window of the task.
         speech: weight of the loss on every token of one window of a batch, read awake: before its
             sleep, after it in one batch of ten, or twice before it in another one.
-        forcing: weight of the loss on what passes leave for those after them, where the task has
-            hints; 0 leaves the hints alone. See `sleepmem.train.forcing`. Tokens are injected then.
-        forcing_from, forcing_to: steps between which forcing begins to give way and is gone.
+        forcing: weight of the loss on what passes hand on to those after them, where the task
+            has hints; 0 leaves the hints alone. See `sleepmem.train.rewriting`.
+        loop_alone: train the loop layers by that loss alone: the rest stays as it is, and nothing
+            is asked.
+        forcing_from, forcing_to: steps between which fewer and fewer sleeps write what was to be
+            handed on instead of what was.
         backward: windows at the end of a life that gradients flow through; None is all.
         batch: contexts in a step; some tasks take more in their easier stages.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or all `adamw`.
@@ -59,6 +63,7 @@ class TrainSettings(Value):
             a run that was stopped before them goes on to more steps as if they had been asked for.
         bf16: compute in bfloat16; weights and fast weights stay float32, and so does the delta
             rule unless flash-linear-attention does its work.
+        loop_layers: attention layers between passes; some if, and only if, they rewrite.
         attention_conv: tokens of the short convolution before attention; 0 is none.
         tied: the output layer is the embedding.
         embedding_std, linear_gain: of fresh weights; see `SleepConfig`.
@@ -74,6 +79,7 @@ class TrainSettings(Value):
     optimizer: Literal["adamw", "muon"] = "adamw"
     speech: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     forcing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    loop_alone: bool = False
     forcing_from: int = Field(default=0, ge=0)
     forcing_to: int = Field(default=0, ge=0)
     backward: PositiveInt | None = None
@@ -92,6 +98,7 @@ class TrainSettings(Value):
     hidden_size: PositiveInt = 128
     intermediate_size: PositiveInt = 256
     n_attention_heads: PositiveInt = 4
+    loop_layers: int = Field(default=0, ge=0)
     attention_conv: int = Field(default=0, ge=0)
     n_heads: PositiveInt = 2
     d_k: PositiveInt = 64
@@ -113,14 +120,18 @@ class TrainSettings(Value):
         return self
 
     @model_validator(mode="after")
-    def _forcing_is_run(self) -> Self:
-        if self.forcing and self.loop.loop_input != "inject":
-            raise ValueError("forcing needs the tokens injected: give --loop-input inject")
-        if bool(self.forcing) != (self.forcing_from < self.forcing_to):
+    def _loop_layers_rewrite(self) -> Self:
+        if bool(self.loop_layers) != (self.loop.loop_input == "rewrite"):
             raise ValueError(
-                f"forcing {self.forcing:g} gives way from step {self.forcing_from} to "
-                f"{self.forcing_to}: give all three, or none"
+                f"{self.loop_layers} loop layers with --loop-input {self.loop.loop_input}: "
+                "rewrite needs some, and nothing else has them"
             )
+        if (self.forcing or self.loop_alone) and not self.loop_layers:
+            raise ValueError("forcing teaches loop layers: give --loop-layers")
+        if self.loop_alone and min(self.passes) < 2:
+            raise ValueError("loop layers stand between passes: give --passes of 2 and more")
+        if self.loop_layers and "G" not in self.layers:
+            raise ValueError("loop layers hand on what is written: give a G layer")
         return self
 
     @model_validator(mode="after")

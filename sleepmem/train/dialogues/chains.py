@@ -1,13 +1,14 @@
 """What each pass of a sleep is to make of a chain of facts: who a person is. Knows no torch.
 
-"Ana's boss is Pavel. Pavel lives in Oslo." After the first pass over it the place of the second
-"Pavel" is to hold "Ana boss", so that the next pass reads, and writes, where Ana's boss lives.
+"Ana's boss is Pavel. Pavel lives in Oslo." The first pass over it is to hand on that Ana's boss
+lives in Oslo, so that the next one writes that.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from sleepmem.train.dialogues.entities import PEOPLE
@@ -22,7 +23,7 @@ class Mention(NamedTuple):
 
     Attributes:
         start, stop: characters of the name.
-        readings: how the place is to read after each of `PASSES` passes.
+        readings: who that is, after each of `PASSES` passes.
     """
 
     start: int
@@ -31,17 +32,14 @@ class Mention(NamedTuple):
 
 
 class _Who(NamedTuple):
-    """Somebody, by relations from somebody else: "Ana sister boss"."""
+    """Somebody, by relations from somebody else: "Ana's sister's boss"."""
 
     root: Subject
     path: tuple[Relation, ...] = ()
 
     @property
     def name(self) -> str:
-        """In shorthand: what has to fit into the place of a name is as little as can be."""
-        if not self.path:
-            return self.root.name
-        return " ".join((self.root.name or "my", *(relation.noun for relation in self.path)))
+        return reduce(Subject.relative, self.path, self.root).name
 
 
 def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tuple[Mention, ...]:

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 IGNORED = -100  # label of a position without loss
 
 
-class Places(NamedTuple):
-    """Places of a window, and what they are to hold.
+class Retold(NamedTuple):
+    """A window as a pass is to hand it on, in words: with what follows from what it says.
 
     Attributes:
-        context: (places,) which of the batch each is in.
-        token: (places,) which token of that window.
-        parts: (places, parts) ids whose sum is to be there, -1 at padding.
+        ids: (batch, tokens of it).
+        mask: the same shape, false at padding.
+        token: (batch, tokens of the window); which token of `ids` each one is, -1 if none.
     """
 
-    context: Tensor
+    ids: Tensor
+    mask: Tensor
     token: Tensor
-    parts: Tensor
 
-    def to(self, device: str) -> Places:
-        return Places(*(tensor.to(device) for tensor in self))
+    def to(self, device: str) -> Retold:
+        return Retold(*(tensor.to(device) for tensor in self))
 
 
-Hint = tuple[Places, ...]  # what is to be there after each pass; the last is for all later ones
+Hint = tuple[Retold, ...]  # what each pass is to hand on; the last is for all later ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Batch:
         answer_at: the same shape; true where a label counts for accuracy. A question is answered
             right if all of its labels that count are.
         depth: (batch, questions); by what accuracy is split: hops, steps, operations.
-        hints: what passes are to leave in each window, or none for any; for training alone.
+        hints: what passes are to hand on of each window, or none for any; for training alone.
 
     Ids may have one more dimension, the parts of a token; see `SleepForCausalLM.embed`.
     """

@@ -1,73 +1,77 @@
-"""Where in the windows of dialogues somebody is named, and who a pass is to find that is."""
+"""Windows of dialogues as passes are to hand them on: who is explained stands for the name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import torch
-
-from sleepmem.train.dialogues.chains import PASSES, Mention
+from sleepmem.train.dialogues.chains import PASSES
 from sleepmem.train.dialogues.life import Life, Line
-from sleepmem.train.tasks import Hint, Places
-from sleepmem.train.tasks.dialogue_rows import spoken, text_ids
+from sleepmem.train.tasks import Hint, Retold
+from sleepmem.train.tasks.dialogue_rows import padded, spoken, text_ids
 
-Ids = list[int]
-
-
-class _Place(NamedTuple):
-    life: int
-    token: int
-    parts: Ids
+GONE = -1  # of a token: it is part of a name that is replaced
 
 
 def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
-    """Return for each window of lives that are cut at the same places what passes are to leave."""
+    """Return for each window of lives that are cut at the same places what passes are to hand on.
+
+    None for one in which nobody is explained, or that is longer than `window`.
+    """
     episodes = zip(*(life.episodes for life in lives), strict=True)
     return tuple(_hint(episode, window) for episode in episodes)
 
 
 def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
-    passes: list[list[_Place]] = [[] for _ in range(PASSES)]
-    for life, lines in enumerate(episode):
-        for start, line, mention in _mentioned(lines):
-            before = line.text[: mention.start].rstrip()
-            first = len(text_ids(before)) if before else 0
-            name = text_ids(line.text[mention.start : mention.stop])
-            n = len(name)
-            if text_ids(line.text)[first : first + n] != name or start + first + n > window:
-                continue  # the name is in other pieces there, or cut off
-            for places, read in zip(passes, mention.readings, strict=True):
-                places += [_Place(life, start + first + i, p) for i, p in aligned(read, n)]
-    return tuple(map(_places, passes)) if passes[0] else None
+    if not any(line.mentions for lines in episode for line in lines):  # as in most episodes
+        return None
+    hint = tuple(_retold(episode, n) for n in range(PASSES))
+    longest = max(max(each.ids.shape[1], each.token.shape[1]) for each in hint)
+    return hint if longest <= window else None
 
 
-def _mentioned(lines: Sequence[Line]) -> Iterator[tuple[int, Line, Mention]]:
-    """Yield where the text of a line starts, in tokens of the episode, for each of its mentions."""
-    if not any(line.mentions for line in lines):  # as in most episodes
-        return
-    n_tokens = 0
-    for line in lines:
-        yield from ((n_tokens + 1, line, mention) for mention in line.mentions)
-        n_tokens += len(spoken([line]))
+def _retold(episode: Sequence[Sequence[Line]], n: int) -> Retold:
+    ids: list[list[int]] = []
+    token: list[list[int]] = []
+    for lines in episode:
+        ids.append([])
+        token.append([])
+        for line in lines:
+            after, places = retold(line, n)
+            token[-1] += [GONE if place == GONE else len(ids[-1]) + place for place in places]
+            ids[-1] += after
+    went_to, _ = padded(token, GONE)
+    return Retold(*padded(ids), went_to)
 
 
-def aligned(read: str, n: int) -> list[tuple[int, Ids]]:
-    """Return which pieces of a name are to be at which of `n` places.
+def retold(line: Line, n: int) -> tuple[list[int], list[int]]:
+    """Return the ids of a message as pass `n`, from 0, hands it on, and where its tokens went.
 
-    The last ones are in place; those before them that have no room are in the first, together.
+    A token of a name that is replaced went to `GONE`.
     """
-    pieces = text_ids(read)
-    n_early = max(1, len(pieces) - n + 1)
-    groups = [pieces[:n_early], *([piece] for piece in pieces[n_early:])]
-    return list(enumerate(groups, n - len(groups)))
+    before, text, at = spoken([line]), "", 0
+    kept: list[tuple[int, int, int]] = []  # characters from, to, and where they went
+    for mention in line.mentions:
+        kept.append((at, mention.start, len(text)))
+        who = mention.readings[n]
+        text += line.text[at : mention.start]
+        text += who if text else who[0].upper() + who[1:]
+        at = mention.stop
+    kept.append((at, len(line.text), len(text)))
+    text += line.text[at:]
+    after = spoken([line._replace(text=text)])
+    places = [GONE] * len(before)
+    for start, stop, to in kept:
+        first, end = 1 + _n_tokens(line.text[:start]), 1 + _n_tokens(line.text[:stop])
+        went = 1 + _n_tokens(text[:to])
+        places[first:end] = range(went, went + end - first)
+    n_text = 1 + len(text_ids(line.text))
+    places[0], places[n_text:] = 0, range(len(after) - len(before) + n_text, len(after))
+    return after, [
+        p if after[p] == token else GONE for p, token in zip(places, before, strict=True)
+    ]
 
 
-def _places(places: Sequence[_Place]) -> Places:
-    most = max((len(place.parts) for place in places), default=0)
-    parts = [[*place.parts, *[-1] * (most - len(place.parts))] for place in places]
-    return Places(
-        torch.tensor([place.life for place in places]),
-        torch.tensor([place.token for place in places]),
-        torch.tensor(parts),
-    )
+def _n_tokens(start: str) -> int:
+    """Return how many tokens there are of a text that starts so, up to a word of its own."""
+    start = start.rstrip()
+    return len(text_ids(start)) if start else 0

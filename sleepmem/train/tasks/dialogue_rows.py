@@ -72,7 +72,8 @@ def labelled(before: Sequence[Line], replied: str, kind: int) -> Row:
     return Row([*start, *answer[:-1]], labels, kind)
 
 
-def _pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Tensor, Tensor]:
+    """Return rows of ids as one, (rows, longest), and a mask of it that is false at filler."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
     n_tokens = torch.tensor([len(row) for row in rows])
@@ -82,7 +83,7 @@ def _pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Tensor, Tensor
 def told(lives: Sequence[Life], window: int) -> Windows:
     """Return the episodes of lives that are cut at the same places, at most a window each."""
     episodes = zip(*(life.episodes for life in lives), strict=True)
-    return tuple(_pad([spoken(lines)[:window] for lines in episode]) for episode in episodes)
+    return tuple(padded([spoken(lines)[:window] for lines in episode]) for episode in episodes)
 
 
 def examined(lives: Sequence[Life], window: int) -> Batch:
@@ -106,8 +107,8 @@ def with_questions(windows: Windows, asked: Sequence[Sequence[Row]]) -> Batch:
     """Return the batch of windows and of as many questions for each life."""
     rows = [row for life in asked for row in life]
     shape = len(asked), len(asked[0])
-    ids, _ = _pad([row.ids for row in rows])
-    labels, _ = _pad([row.labels for row in rows], IGNORED)
+    ids, _ = padded([row.ids for row in rows])
+    labels, _ = padded([row.labels for row in rows], IGNORED)
     kinds = torch.tensor([row.kind for row in rows])
     answer_at = (labels != IGNORED) & (kinds >= 0)[:, None]
     return Batch(

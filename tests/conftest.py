@@ -78,7 +78,10 @@ def postgres_url(postgres_database: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def native_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return two folders of small native models with random weights, which differ."""
+    """Return two folders of small native models with random weights, which differ.
+
+    The second has loop layers.
+    """
     import torch
 
     from sleepmem.model import SleepConfig, SleepForCausalLM
@@ -97,8 +100,12 @@ def native_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             window=160,
             linear_key_head_dim=16,
             linear_value_head_dim=8,
+            num_loop_layers=seed - 1,
         )
-        SleepForCausalLM(config).save_pretrained(folder)
+        lm = SleepForCausalLM(config)
+        for parameter in lm.model.loop_layers.parameters():  # fresh ones change nothing
+            torch.nn.init.normal_(parameter, std=0.1)
+        lm.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
         folders.append(str(folder))
     return folders

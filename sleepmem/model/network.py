@@ -70,10 +70,6 @@ class SleepPreTrainedModel(PreTrainedModel):
             nn.init.normal_(module.weight, std=self.config.linear_gain * module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, SleepModel):  # its parts came before it
-            for name, weight in module.loop_layers.named_parameters():
-                if name.endswith(("out.weight", "down.weight")):
-                    nn.init.zeros_(weight)  # fresh ones hand on what they are given
 
 
 class SleepModel(SleepPreTrainedModel):
@@ -88,6 +84,9 @@ class SleepModel(SleepPreTrainedModel):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_init()
+        for name, weight in self.loop_layers.named_parameters():
+            if name.endswith(("out.weight", "down.weight")):
+                weight.data.zero_()  # fresh ones hand on what they are given
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens

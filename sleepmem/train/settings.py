@@ -127,7 +127,7 @@ class TrainSettings(Value):
                 "rewrite needs some, and nothing else has them"
             )
         if (self.forcing or self.loop_alone) and not self.loop_layers:
-            raise ValueError("forcing teaches loop layers: give --loop-layers")
+            raise ValueError("forcing and loop_alone teach loop layers: give --loop-layers")
         if self.loop_alone and min(self.passes) < 2:
             raise ValueError("loop layers stand between passes: give --passes of 2 and more")
         if self.loop_layers and "G" not in self.layers:

@@ -42,3 +42,13 @@ class TestNativeModel(SleepLMContract):
         finally:
             torch.set_num_threads(before)
         assert len(dumps) == 1
+
+
+class TestNativeModelWithLoopLayers(TestNativeModel):
+    @pytest.fixture
+    def lm(self, lms: list[NativeSleepLM]) -> SleepLM:
+        return lms[1]
+
+    @pytest.fixture
+    def stranger(self, lms: list[NativeSleepLM]) -> SleepLM:
+        return lms[0]

@@ -46,7 +46,7 @@ OPPONENT_IS = {
     ATTENTION: "attention that reads the history itself",
 }
 RECURRENT_IS = "gated delta rule"
-INJECTED = "; later passes of a sleep read the tokens beside what the pass before left"
+LOOPED = "; {} more attention layers, for sleep alone, rewrite the window between its passes"
 # of `sleepmem train`, where they are not called like the settings
 OPTIONS = {"n_heads": "heads", "n_attention_heads": "attention-heads"}
 OFF = {"evict": "no-evict", "tied": "untied"}
@@ -126,7 +126,7 @@ def _sizes(evidence: Evidence) -> dict[str, str]:
     return {
         "name": evidence.name,
         "fingerprint": evidence.fingerprint[:12],
-        "layers": ", ".join(layers) + (INJECTED if config.input_injection else ""),
+        "layers": ", ".join(layers) + _looped(config.num_loop_layers),
         "hidden_size": str(config.hidden_size),
         "intermediate_size": str(config.intermediate_size),
         "n_parameters": f"{sum(p.numel() for p in evidence.lm.parameters()):,}",
@@ -134,6 +134,10 @@ def _sizes(evidence: Evidence) -> dict[str, str]:
         "window": str(config.window),
         "vocabulary": f"{config.vocab_size:,}",
     }
+
+
+def _looped(n_layers: int) -> str:
+    return LOOPED.format(n_layers) if n_layers else ""
 
 
 def _training(evidence: Evidence) -> dict[str, str]:

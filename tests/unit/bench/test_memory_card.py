@@ -119,7 +119,7 @@ def test_card_says_of_which_steps_its_weights_are_the_mean(folder: Path) -> None
 
 LOOPS = [
     Loop(),
-    Loop(loop_input="inject"),
+    Loop(loop_input="rewrite"),
     Loop(loop_state="reset", wake_passes=3),
     Loop(evict=False),
 ]
@@ -129,7 +129,7 @@ LOOPS = [
 def test_the_command_of_a_card_is_that_of_its_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loop: Loop
 ) -> None:
-    forced = {"forcing": 2.0, "forcing_from": 10, "forcing_to": 30}
+    forced = {"forcing": 2.0, "forcing_from": 10, "forcing_to": 30, "loop_layers": 2}
     given = TrainSettings(
         task="dialogues",
         steps=9,
@@ -137,7 +137,7 @@ def test_the_command_of_a_card_is_that_of_its_settings(
         options={"chained": 60},
         passes=(1, 2) if loop.evict else (1,),
         tied=loop.evict,
-        **(forced if loop.loop_input == "inject" else {}),
+        **(forced if loop.loop_input == "rewrite" else {}),
     )
     ran: list[TrainSettings] = []
     monkeypatch.setattr(train_run, "run", lambda settings, *_, **__: ran.append(settings) or {})

@@ -55,7 +55,7 @@ def test_fingerprint_covers_all_that_a_snapshot_depends_on(folder: Path, what: s
         tensors["model.norm.weight"][3] += 1e-6
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     elif what in ("config", "loop"):
-        other = {"config": {"rope_theta": 9999.0}, "loop": {"input_injection": True}}[what]
+        other = {"config": {"rope_theta": 9999.0}, "loop": {"num_loop_layers": 2}}[what]
         config = json.loads((folder / "config.json").read_text()) | other
         (folder / "config.json").write_text(json.dumps(config))
     else:
@@ -64,15 +64,15 @@ def test_fingerprint_covers_all_that_a_snapshot_depends_on(folder: Path, what: s
     assert fingerprint(folder) != before
 
 
-def test_fingerprint_is_that_of_a_checkpoint_that_knows_no_injection_where_it_is_off(
+def test_fingerprint_is_that_of_a_checkpoint_that_knows_no_loop_layers_where_there_are_none(
     folder: Path,
 ) -> None:
     before = fingerprint(folder)
     config = json.loads((folder / "config.json").read_text())
-    for config["input_injection"] in (False, None):
+    for config["num_loop_layers"] in (0, None):
         (folder / "config.json").write_text(json.dumps(config))
         assert fingerprint(folder) == before
-    del config["input_injection"]
+    del config["num_loop_layers"]
     (folder / "config.json").write_text(json.dumps(config))
     assert fingerprint(folder) == before
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sleepmem.model import layers
 from sleepmem.model.delta_rule import delta_chunked, delta_step
-from sleepmem.model.network import SleepForCausalLM
-from sleepmem.model.sleep import sleep, sleep_steps
+from sleepmem.model.network import SleepForCausalLM, fast_weights
+from sleepmem.model.sleep import n_layer_passes, sleep, sleep_steps
 
 
 def ids(n_tokens: int, *, n_batch: int = 1, seed: int = 1) -> Tensor:
@@ -23,9 +23,10 @@ def lived(lm: SleepForCausalLM, n_batch: int = 1) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("loop_layers", [0, 2])
 @pytest.mark.parametrize("passes", [1, 3])
-def test_padding_leaves_fast_weights_as_they_are(make_lm, passes: int) -> None:
-    lm = make_lm()
+def test_padding_leaves_fast_weights_as_they_are(make_lm, passes: int, loop_layers: int) -> None:
+    lm = make_lm(loop_layers=loop_layers)
     weights, tokens = lived(lm), ids(29)
     alone = sleep(lm, weights, tokens, passes)
     padded = torch.cat([tokens, ids(8, seed=4)], dim=1)
@@ -54,13 +55,46 @@ def test_more_passes_change_the_fast_weights_and_steps_are_layers_times_passes(m
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("layers", ["AGAG", "GA", "AAG"])
+def test_with_loop_layers_a_pass_writes_what_the_one_before_it_wrote_rewritten(
+    make_lm, layers: str
+) -> None:
+    lm = make_lm(layers, loop_layers=2)
+    n_prelude = layers.index("G")
+    weights, h = lived(lm), lm.embed(ids(21))
+    assert torch.equal(
+        sleep(lm, weights, ids(21), 1)[0],
+        lm.model(h, lm.model.window_start(weights))[1][n_prelude].weights,
+    )
+    for layer in lm.model.layers[:n_prelude]:
+        h, _ = layer(h, None)
+    expected = weights
+    for n in range(3):
+        if n:
+            for layer in lm.model.loop_layers:
+                h, _ = layer(h, None)
+        states, y = lm.model.window_start(expected), h
+        after = []
+        for layer, state in zip(lm.model.layers[n_prelude:], states[n_prelude:], strict=True):
+            y, state = layer(y, state)
+            after.append(state)
+        expected = fast_weights(after)
+    found = list(sleep_steps(lm, weights, ids(21), 3))
+    assert len(found) == n_layer_passes(lm, 3) == n_prelude + 3 * (len(layers) - n_prelude) + 2 * 2
+    assert all(map(torch.equal, found[-1], expected))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("loop_layers", [0, 2])
 @pytest.mark.parametrize("block", [1, 8, 29, 37])
-def test_sleep_in_blocks_of_tokens_is_the_same_but_for_rounding(make_lm, block: int) -> None:
-    lm, tokens = make_lm(), ids(37, n_batch=2)
+def test_sleep_in_blocks_of_tokens_is_the_same_but_for_rounding(
+    make_lm, block: int, loop_layers: int
+) -> None:
+    lm, tokens = make_lm(loop_layers=loop_layers), ids(37, n_batch=2)
     weights, mask = lived(lm, n_batch=2), torch.arange(37)[None] < torch.tensor([[37], [30]])
     whole = sleep(lm, weights, tokens, 2, mask)
     *between, new = sleep_steps(lm, weights, tokens, 2, mask, block=block)
-    assert between == [None] * (2 * len(lm.model.layers) * -(-37 // block) - 1)
+    assert between == [None] * (n_layer_passes(lm, 2) * -(-37 // block) - 1)
     for a, b in zip(whole, new, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
 

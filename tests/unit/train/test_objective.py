@@ -24,9 +24,19 @@ VOCAB = EchoTask.vocab_size
 Weights = tuple[Tensor, ...]
 
 
-def make(layers: str = "AGAG", seed: int = 3, loop: Loop | None = None) -> SleepForCausalLM:
-    given = settings(layers=layers, seed=seed, n_heads=2, loop=loop or Loop())
-    return build_model(given, EchoTask()).eval()
+REWRITE = Loop(loop_input="rewrite")
+
+
+def make(
+    layers: str = "AGAG", seed: int = 3, loop: Loop | None = None, loop_layers: int = 0
+) -> SleepForCausalLM:
+    given = settings(
+        layers=layers, seed=seed, n_heads=2, loop=loop or Loop(), loop_layers=loop_layers
+    )
+    lm = build_model(given, EchoTask()).eval()
+    for parameter in lm.model.loop_layers.parameters():  # fresh ones change nothing
+        torch.nn.init.normal_(parameter, std=0.3)
+    return lm
 
 
 def ids(*shape: int, seed: int = 1) -> Tensor:
@@ -74,14 +84,14 @@ def close(found: Weights, expected: Weights) -> None:
 
 @pytest.mark.parametrize("passes", [1, 3])
 @pytest.mark.parametrize("is_ragged", [False, True])
-@pytest.mark.parametrize("loop", [Loop(), Loop(loop_input="inject")])
+@pytest.mark.parametrize("loop", [Loop(), REWRITE])
 def test_the_loop_of_a_model_is_the_sleep_of_agents_bit_for_bit(
     passes: int, is_ragged: bool, loop: Loop
 ) -> None:
     tokens, mask = ids(4, 21), ragged(4, 21) if is_ragged else None
     results = []
     for how in (lambda *given: loop_sleep(*given, loop), sleep):
-        lm = make(loop=loop)
+        lm = make(loop=loop, loop_layers=2 if loop == REWRITE else 0)
         assert own_loop(lm) == loop
         start = tuple(w.detach().requires_grad_() for w in lived(lm, 4))
         after = how(lm, start, tokens, passes, mask)
@@ -95,7 +105,7 @@ def test_the_loop_of_a_model_is_the_sleep_of_agents_bit_for_bit(
     if loop == Loop():
         assert all(torch.equal(g1[name], g2[name]) for name in g1)
     for name in g1:  # those of tokens that every pass reads are summed in another order
-        torch.testing.assert_close(g1[name], g2[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(g1[name], g2[name], rtol=1e-3, atol=1e-5)
 
 
 @torch.no_grad()
@@ -149,7 +159,8 @@ def test_passes_at_wake_loop_over_the_question_and_not_over_the_window() -> None
     found = score(lm, batch, 1, loop=Loop(wake_passes=3)).loss
     torch.testing.assert_close(found, loss, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found, score(lm, batch, 1).loss, atol=1e-3)
-    assert n_token_passes(batch, 4, 3) == 4 * 2 * 21 + 3 * 60
+    given = settings(loop=Loop(wake_passes=3))
+    assert n_token_passes(given, batch, 4) == 4 * 2 * 21 + 3 * 60
 
 
 @torch.no_grad()

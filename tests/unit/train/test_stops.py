@@ -46,11 +46,11 @@ pytestmark = pytest.mark.usefixtures("small_tasks")
         {"loop": {"loop_input": "guess"}},
         {"passes": (1, 4), "loop": {"evict": False}},
         {"loop": {"evict": False, "wake_passes": 2}, "passes": (1,)},
-        {"forcing": 0.3, "forcing_to": 5},
-        {"forcing": 0.3, "loop": {"loop_input": "inject"}},
-        {"forcing": 0.3, "forcing_from": 5, "forcing_to": 5, "loop": {"loop_input": "inject"}},
-        {"forcing": 0.0, "forcing_to": 5},
-        {"forcing": -1.0, "loop": {"loop_input": "inject"}},
+        {"loop_layers": 2},
+        {"loop": {"loop_input": "rewrite"}},
+        {"forcing": 0.3},
+        {"forcing": -1.0},
+        {"loop_alone": True, "passes": (2, 4)},
     ],
 )
 def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> None:

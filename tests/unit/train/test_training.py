@@ -49,8 +49,9 @@ def test_it_learns_and_exports_a_checkpoint_that_loads(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_an_agent_sleeps_in_the_loop_that_its_checkpoint_was_trained_with(tmp_path: Path) -> None:
     ids = [20, 21, 22, 23, 20]
-    for name, other in (("carry", "inject"), ("inject", "carry")):
-        given = settings(task="talking", steps=3, loop={"loop_input": name})
+    for name, other, n_layers in (("carry", "inject", 0), ("rewrite", "carry", 2)):
+        loop = {"loop_input": name}
+        given = settings(task="talking", steps=3, loop=loop, loop_layers=n_layers, lr=0.05)
         with torch.enable_grad():
             run(given, tmp_path / name, silent)
         agent = load_checkpoint(str(tmp_path / name / "checkpoint"))

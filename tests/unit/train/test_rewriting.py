@@ -1,0 +1,190 @@
+"""What loop layers are taught, against passes that are spelled out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+from small_tasks import EchoTask, settings
+from torch import Tensor
+
+from sleepmem.errors import ConfigError
+from sleepmem.model.network import SleepForCausalLM
+from sleepmem.model.sleep import sleep
+from sleepmem.train.loop import build_model, draw_forced
+from sleepmem.train.objective import score
+from sleepmem.train.optimizers import build_optimizers
+from sleepmem.train.rewriting import rewriting_loss, taught_alone, taught_sleep, wanted
+from sleepmem.train.runs import branch_run, load_run, read_run, save_run
+from sleepmem.train.settings import TrainSettings
+from sleepmem.train.tasks import Batch, Hint, Retold
+from sleepmem.train.tasks.dialogues import DialoguesTask
+
+IDS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 12]])
+MASK = torch.tensor([[True] * 5, [True] * 4 + [False]])
+FIRST = Retold(
+    torch.tensor([[3, 20, 21, 5, 6, 7], [8, 22, 11, 0, 0, 0]]),
+    torch.tensor([[True] * 6, [True] * 3 + [False] * 3]),
+    torch.tensor([[0, -1, 3, 4, 5], [0, -1, -1, 2, -1]]),
+)
+SECOND = FIRST._replace(ids=FIRST.ids.flip(0), mask=FIRST.mask.flip(0), token=FIRST.token.flip(0))
+HINT: Hint = (FIRST, SECOND)
+REWRITE = {"loop_input": "rewrite"}
+
+
+def given(**others: object) -> TrainSettings:
+    return settings(layers="AG", n_heads=2, loop=REWRITE, loop_layers=2, **others)
+
+
+def make() -> SleepForCausalLM:
+    """Return a model whose loop layers change what they are given."""
+    lm = build_model(given(), EchoTask()).eval()
+    torch.manual_seed(4)
+    for parameter in lm.model.loop_layers.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return lm
+
+
+def taught(lm: SleepForCausalLM, passes: int, hint: Hint | None = HINT, *, is_forced: bool = False):
+    return taught_sleep(lm, lm.model.blank(2), IDS, passes, MASK, hint, is_forced=is_forced)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 4])
+def test_without_force_it_is_a_sleep(passes: int) -> None:
+    lm = make()
+    after, loss = taught(lm, passes)
+    for found, expected in zip(after, sleep(lm, lm.model.blank(2), IDS, passes, MASK), strict=True):
+        assert torch.equal(found, expected)
+    assert (loss is None) == (passes == 1)
+
+
+def spelled(lm: SleepForCausalLM, retold: Retold) -> Tensor:
+    """Place by place: what the prelude makes of the same token in other words."""
+    h = lm.model.begin(lm.embed(IDS), MASK).clone()
+    for life in range(2):
+        ids = retold.ids[life][retold.mask[life]][None]
+        told = lm.model.begin(lm.embed(ids))[0]
+        for token, went in enumerate(retold.token[life].tolist()):
+            if went >= 0:
+                h[life, token] = told[went]
+    return h
+
+
+def test_what_is_wanted_is_what_the_prelude_makes_of_other_words() -> None:
+    lm = make()
+    first = lm.model.begin(lm.embed(IDS), MASK)
+    for retold in HINT:
+        found = wanted(lm, first, retold)
+        torch.testing.assert_close(found, spelled(lm, retold), rtol=1e-4, atol=1e-5)
+        assert not found.requires_grad
+    assert torch.equal(wanted(lm, first, None), first)
+
+
+def test_a_forced_pass_writes_what_was_to_be_handed_on() -> None:
+    lm = make()
+    weights = lm.model.write(lm.model.begin(lm.embed(IDS), MASK), lm.model.blank(2), MASK)
+    for retold in (FIRST, SECOND, SECOND):
+        weights = lm.model.write(spelled(lm, retold), weights, MASK)
+    after, _ = taught(lm, 4, is_forced=True)
+    torch.testing.assert_close(after[0], weights[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(after[0], taught(lm, 4)[0][0], atol=1e-3)
+
+
+def test_the_loss_is_of_tokens_alone_and_in_units_of_what_was_wanted() -> None:
+    want = torch.zeros(2, 5, 3)
+    want[MASK] = 2.0
+    assert float(rewriting_loss(want, want, MASK)) == 0
+    assert float(rewriting_loss(1.5 * want, want, MASK)) == pytest.approx(0.25)
+    found = want.clone()
+    found[~MASK] = 100.0
+    assert float(rewriting_loss(found, want, MASK)) == 0
+    assert float(rewriting_loss(found, want, None)) > 1
+
+
+def test_fresh_loop_layers_hand_on_what_they_are_given() -> None:
+    lm = build_model(given(), EchoTask())
+    h = lm.model.begin(lm.embed(IDS), MASK)
+    assert torch.equal(lm.model.rewrite(h, MASK), h)
+    _, loss = taught(lm, 3, None)
+    assert loss is not None
+    assert float(loss.detach()) == 0
+
+
+def test_training_alone_reaches_the_loop_layers_and_nothing_else() -> None:
+    lm = make().train()
+    batch = EchoTask().batch(Random(1), 2, 0)
+    batch = Batch(((IDS, MASK),) * 2, batch.question_ids, batch.labels, batch.answer_at)
+    batch = replace(batch, hints=(HINT, None))
+    optimizers = build_optimizers(given(lr=3e-3), lm)
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
+    losses = []
+    for _ in range(60):
+        loss = taught_alone(lm, batch, 3, is_forced=True)
+        loss.backward()
+        optimizers.step(1.0)
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 3
+    changed = {name for name, p in lm.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert all(name.startswith("model.loop_layers.") for name in changed)
+
+
+def test_only_where_it_is_asked_for_is_a_batch_with_hints_taught() -> None:
+    lm = make()
+    batch = EchoTask().batch(Random(1), 2, 0)
+    window = (IDS, MASK)
+    batch = Batch((window, window), *(batch.question_ids, batch.labels, batch.answer_at))
+    hinted = replace(batch, hints=(HINT, None))
+    plain = score(lm, batch, 2)
+    for left_alone in (score(lm, hinted, 2), score(lm, batch, 2, is_forced=True)):
+        assert left_alone.rewriting is None
+        assert torch.equal(left_alone.loss, plain.loss)
+    forced = score(lm, hinted, 2, is_forced=True)
+    assert forced.rewriting is not None
+    assert not torch.equal(forced.loss, plain.loss)
+    late = score(lm, hinted, 2, is_forced=True, backward=1)
+    assert late.rewriting is None  # no gradient reaches the window that has hints
+    assert torch.equal(late.loss, plain.loss)
+    free = score(lm, hinted, 2, is_forced=False)
+    assert free.rewriting is not None
+    assert torch.equal(free.loss, plain.loss)
+    assert score(lm, hinted, 1, is_forced=True).rewriting is None
+
+
+def test_forcing_gives_way_from_one_step_to_another() -> None:
+    run = given(forcing=0.3, forcing_from=100, forcing_to=300)
+    rng = Random(1)
+    shares = [
+        sum(draw_forced(rng, run, step) for _ in range(400)) / 400 for step in range(0, 401, 50)
+    ]
+    assert shares == pytest.approx([1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0], abs=0.1)
+    assert not draw_forced(rng, given(forcing=0.3), 0)
+
+
+def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None:
+    batch = DialoguesTask(chained=100).batch(Random(2), 3, DialoguesTask().n_stages - 1)
+    assert any(batch.hints)
+    assert len(batch.hints) == len(batch.windows)
+    moved = batch.to("meta")
+    for before, after in zip(batch.hints, moved.hints, strict=True):
+        assert (before is None) == (after is None)
+        devices = {tensor.device.type for retold in after or () for tensor in retold}
+        assert after is None or devices == {"meta"}
+
+
+def test_a_run_without_loop_layers_goes_on_with_fresh_ones_by_a_branch_alone(tmp_path) -> None:
+    plain = settings(layers="AG", n_heads=2)
+    lm = build_model(plain, EchoTask())
+    progress = load_run(tmp_path / "none", plain, lm, build_optimizers(plain, lm))
+    save_run(tmp_path, plain, lm, build_optimizers(plain, lm), progress)
+    grown = build_model(given(), EchoTask())
+    fresh = {n: p.detach().clone() for n, p in grown.model.loop_layers.named_parameters()}
+    branch_run(tmp_path, given(), grown, build_optimizers(given(), grown))
+    for name, parameter in lm.named_parameters():
+        assert torch.equal(parameter, dict(grown.named_parameters())[name])
+    for name, parameter in grown.model.loop_layers.named_parameters():
+        assert torch.equal(parameter, fresh[name])
+    with pytest.raises(ConfigError, match="another model"):
+        read_run(tmp_path, build_model(given(), EchoTask()))

@@ -113,11 +113,8 @@ class WindowAttention(nn.Module):
         self, x: Tensor, cache: KeyValues | None, mask: Tensor | None
     ) -> tuple[Tensor, KeyValues]:
         n_batch, n_tokens, _ = x.shape
-        x, tail = self.mix(x, cache.tail if cache else None, mask)
-        q, k, v = self.qkv(x).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         n_past = cache.keys.shape[2] if cache else 0
-        positions = torch.arange(n_past, n_past + n_tokens, device=x.device)[None]
-        q, k = rotate(q, positions, self.theta), rotate(k, positions, self.theta)
+        q, k, v, tail = self.inputs(x, cache.tail if cache else None, mask, n_past)
         if cache:
             k, v = torch.cat([cache.keys, k], dim=2), torch.cat([cache.values, v], dim=2)
             mask = _joined(cache.mask, mask, n_batch, n_past, n_tokens, x.device)
@@ -125,6 +122,16 @@ class WindowAttention(nn.Module):
             q, k, v, attn_mask=_visible(n_past, n_tokens, mask, x.device)
         )
         return self.out(y.transpose(1, 2).reshape(x.shape)), KeyValues(k, v, mask, tail)
+
+    def inputs(
+        self, x: Tensor, tail: Tensor | None, mask: Tensor | None, n_past: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return q, k and v, (batch, heads, tokens, d_head), and the tail for the next call."""
+        n_batch, n_tokens, _ = x.shape
+        x, tail = self.mix(x, tail, mask)
+        q, k, v = self.qkv(x).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        positions = torch.arange(n_past, n_past + n_tokens, device=x.device)[None]
+        return rotate(q, positions, self.theta), rotate(k, positions, self.theta), v, tail
 
     def mix(
         self, x: Tensor, tail: Tensor | None, mask: Tensor | None

@@ -24,11 +24,14 @@ class Mention(NamedTuple):
     Attributes:
         start, stop: characters of the name.
         readings: who that is, after each of `PASSES` passes.
+        told: characters up to the end of the name where the message says earlier who that is; 0 if
+            it does later.
     """
 
     start: int
     stop: int
     readings: tuple[str, ...]
+    told: int = 0
 
 
 class _Who(NamedTuple):
@@ -49,15 +52,21 @@ def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tupl
         sentences: one for each fact.
         text: all of them in one message.
     """
-    found, begin = [], 0
+    found, begin, told = [], 0, dict[str, int]()
     for fact, sentence, read in zip(facts, sentences, readings(facts, PASSES), strict=True):
         begin = text.index(sentence, begin)
         end = begin + len(sentence)
-        name = re.compile(rf"\b{re.escape(fact.subject.name)}\b").search(text, begin, end)
+        name = _named(fact.subject.name, text, begin, end)
         if name and read[-1] != fact.subject.name:
-            found.append(Mention(*name.span(), read))
+            found.append(Mention(*name.span(), read, told.get(fact.subject.name, 0)))
+        if fact.relation.value in PEOPLE and (value := _named(fact.value, text, begin, end)):
+            told[fact.value] = value.end()
         begin = end
     return tuple(found)
+
+
+def _named(name: str, text: str, begin: int, end: int) -> re.Match[str] | None:
+    return re.compile(rf"\b{re.escape(name)}\b").search(text, begin, end)
 
 
 def readings(facts: Sequence[Fact], passes: int) -> list[tuple[str, ...]]:

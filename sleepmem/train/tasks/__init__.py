@@ -32,11 +32,28 @@ class Retold(NamedTuple):
     mask: Tensor
     token: Tensor
 
-    def to(self, device: str) -> Retold:
-        return Retold(*(tensor.to(device) for tensor in self))
 
+class Hint(NamedTuple):
+    """What passes are to hand on of a window, and what tells them.
 
-Hint = tuple[Retold, ...]  # what each pass is to hand on; the last is for all later ones
+    Attributes:
+        retold: by pass; the last is for all later ones.
+        context, named, told: (names,) which of the batch, the last token of somebody who is called
+            by name, and that of the same name earlier in the window, where it says who that is.
+    """
+
+    retold: tuple[Retold, ...]
+    context: Tensor
+    named: Tensor
+    told: Tensor
+
+    def after(self, n: int) -> Retold:
+        """Return what pass `n`, from 0, is to hand on."""
+        return self.retold[min(n, len(self.retold) - 1)]
+
+    def to(self, device: str) -> Hint:
+        retold = tuple(Retold(*(t.to(device) for t in each)) for each in self.retold)
+        return Hint(retold, *(t.to(device) for t in self[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ class Batch:
             self.labels.to(device),
             self.answer_at.to(device),
             None if self.depth is None else self.depth.to(device),
-            tuple(hint and tuple(p.to(device) for p in hint) for hint in self.hints),
+            tuple(hint and hint.to(device) for hint in self.hints),
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
 
 from sleepmem.train.dialogues.chains import PASSES
 from sleepmem.train.dialogues.life import Life, Line
 from sleepmem.train.tasks import Hint, Retold
 from sleepmem.train.tasks.dialogue_rows import padded, spoken, text_ids
 
-GONE = -1  # of a token: it is part of a name that is replaced
+GONE = -1  # of a token: it is no token of what is handed on
 
 
 def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
@@ -24,9 +27,11 @@ def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
 def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
     if not any(line.mentions for lines in episode for line in lines):  # as in most episodes
         return None
-    hint = tuple(_retold(episode, n) for n in range(PASSES))
-    longest = max(max(each.ids.shape[1], each.token.shape[1]) for each in hint)
-    return hint if longest <= window else None
+    retold = tuple(_retold(episode, n) for n in range(PASSES))
+    if max(max(each.ids.shape[1], each.token.shape[1]) for each in retold) > window:
+        return None
+    named = torch.tensor([*_explained(episode)], dtype=torch.int64).view(-1, 3)
+    return Hint(retold, *named.unbind(1))
 
 
 def _retold(episode: Sequence[Sequence[Line]], n: int) -> Retold:
@@ -36,39 +41,67 @@ def _retold(episode: Sequence[Sequence[Line]], n: int) -> Retold:
         ids.append([])
         token.append([])
         for line in lines:
-            after, places = retold(line, n)
+            after, places = retold_line(line, n)
             token[-1] += [GONE if place == GONE else len(ids[-1]) + place for place in places]
             ids[-1] += after
     went_to, _ = padded(token, GONE)
     return Retold(*padded(ids), went_to)
 
 
-def retold(line: Line, n: int) -> tuple[list[int], list[int]]:
+def _explained(episode: Sequence[Sequence[Line]]) -> Iterator[tuple[int, int, int]]:
+    """Yield a life, the last token of a name, and that of the name where it is explained."""
+    for life, lines in enumerate(episode):
+        n_tokens = 0
+        for line in lines:
+            for mention in line.mentions:
+                if mention.told:
+                    named, told = line.text[: mention.stop], line.text[: mention.told]
+                    yield life, n_tokens + _n_tokens(named), n_tokens + _n_tokens(told)
+            n_tokens += len(spoken([line]))
+
+
+class _Part(NamedTuple):
+    """A part of a text, characters from and to, and where it went."""
+
+    start: int
+    stop: int
+    went: int
+    went_to: int
+    is_name: bool
+
+
+def retold_line(line: Line, n: int) -> tuple[list[int], list[int]]:
     """Return the ids of a message as pass `n`, from 0, hands it on, and where its tokens went.
 
-    A token of a name that is replaced went to `GONE`.
+    The last tokens of a name that is replaced went to the last of who that is.
     """
-    before, text, at = spoken([line]), "", 0
-    kept: list[tuple[int, int, int]] = []  # characters from, to, and where they went
-    for mention in line.mentions:
-        kept.append((at, mention.start, len(text)))
-        who = mention.readings[n]
-        text += line.text[at : mention.start]
-        text += who if text else who[0].upper() + who[1:]
-        at = mention.stop
-    kept.append((at, len(line.text), len(text)))
-    text += line.text[at:]
-    after = spoken([line._replace(text=text)])
+    text, parts = _replaced(line, n)
+    before, after = spoken([line]), spoken([line._replace(text=text)])
     places = [GONE] * len(before)
-    for start, stop, to in kept:
-        first, end = 1 + _n_tokens(line.text[:start]), 1 + _n_tokens(line.text[:stop])
-        went = 1 + _n_tokens(text[:to])
-        places[first:end] = range(went, went + end - first)
+    for part in parts:
+        first, end = 1 + _n_tokens(line.text[: part.start]), 1 + _n_tokens(line.text[: part.stop])
+        went, went_to = 1 + _n_tokens(text[: part.went]), 1 + _n_tokens(text[: part.went_to])
+        kept = min(end - first, went_to - went)
+        if part.is_name or before[first:end] == after[went:went_to]:
+            places[end - kept : end] = range(went_to - kept, went_to)
     n_text = 1 + len(text_ids(line.text))
     places[0], places[n_text:] = 0, range(len(after) - len(before) + n_text, len(after))
-    return after, [
-        p if after[p] == token else GONE for p, token in zip(places, before, strict=True)
-    ]
+    return after, places
+
+
+def _replaced(line: Line, n: int) -> tuple[str, list[_Part]]:
+    text, at, parts = "", 0, list[_Part]()
+    for mention in line.mentions:
+        who = mention.readings[n]
+        who = who if mention.start else who[0].upper() + who[1:]
+        begin = len(text) + mention.start - at
+        parts.append(_Part(at, mention.start, len(text), begin, is_name=False))
+        text += line.text[at : mention.start] + who
+        parts.append(_Part(mention.start, mention.stop, begin, len(text), is_name=True))
+        at = mention.stop
+    end = len(text) + len(line.text) - at
+    parts.append(_Part(at, len(line.text), len(text), end, is_name=False))
+    return text + line.text[at:], parts
 
 
 def _n_tokens(start: str) -> int:

@@ -15,7 +15,7 @@ from sleepmem.train.dialogues.entities import Split
 from sleepmem.train.dialogues.life import Life, Line, Load, draw_cuts, draw_life
 from sleepmem.train.dialogues.plots import N_CHAINS, PLOTS
 from sleepmem.train.dialogues.speech import SELF, Fact, Subject
-from sleepmem.train.tasks.dialogue_hints import hinted, retold
+from sleepmem.train.tasks.dialogue_hints import hinted, retold_line
 from sleepmem.train.tasks.dialogue_rows import spoken, text_ids, told
 from sleepmem.types import Role
 
@@ -67,6 +67,7 @@ def test_a_mention_is_where_the_name_stands_in_its_own_sentence() -> None:
     assert text[mention.start : mention.stop] == "Bea"
     assert text[: mention.start].endswith("It is Carl, ")
     assert mention.readings == ("Ana's sister",) * PASSES
+    assert text[: mention.told] == "Ana's sister is Bea"
 
 
 def test_who_is_not_explained_or_not_named_is_no_mention() -> None:
@@ -94,15 +95,20 @@ def test_hints_say_the_same_of_who_is_explained(split: Split) -> None:
             assert (hint is None) == (not mentions)
             if hint is None:
                 continue
-            assert len(hint) == PASSES
-            for each in hint:
-                stays = each.token >= 0
-                assert not bool((stays & ~mask).any())
-                lives_of, places = stays.nonzero(as_tuple=True)
-                went = each.token[stays]
-                assert torch.equal(each.ids[lives_of, went], ids[lives_of, places])
-                assert bool(each.mask[lives_of, went].all())
-                assert float(stays[mask].float().mean()) > 0.7  # all but names
+            assert len(hint.retold) == PASSES
+            for each in hint.retold:
+                went = each.token >= 0
+                assert not bool((went & ~mask).any())
+                assert bool((each.token.diff(dim=1)[went[:, 1:] & went[:, :-1]] > 0).all())
+                context, places = went.nonzero(as_tuple=True)
+                assert bool(each.mask[context, each.token[went]].all())
+                stays = each.ids[context, each.token[went]] == ids[context, places]
+                assert float(went[mask].float().mean()) > 0.8
+                assert float(stays.float().mean()) > 0.7  # all but names
+            context, named, told_at = hint[1:]
+            assert bool((told_at < named).all())
+            assert torch.equal(ids[context, named], ids[context, told_at])
+            assert len(named) > 0.7 * len(mentions)
             n_hinted += len(mentions)
     assert n_hinted > 5 * N_CHAINS
 
@@ -121,17 +127,21 @@ def test_a_hint_is_the_message_with_who_that_is_for_the_name() -> None:
     other = Line(Role.USER, "Ana's sister is Bea. Ana's sister lives in Oslo.")
     [hint] = hinted([Life([[line]], [])], 512)
     assert hint is not None
-    assert hint[0].ids.tolist() == [spoken([other])]
+    after_first = hint.after(0)
+    assert after_first.ids.tolist() == [spoken([other])]
     before, after = spoken([line]), spoken([other])
     n, n_before = len(text_ids("Bea")), 1 + len(text_ids(sentences[0]))
     n_longer = len(after) - len(before)
-    kept = [*range(n_before), *[-1] * n, *range(n_before + n + n_longer, len(after))]
-    assert hint[0].token.tolist() == [kept]
+    n_name = n_before + n + n_longer
+    name = [-1] * (n - len(text_ids("Ana's sister"))) + [*range(n_before, n_name)][-n:]
+    assert after_first.token.tolist() == [[*range(n_before), *name, *range(n_name, len(after))]]
+    assert hint.context.tolist() == [0]
+    assert [hint.named.tolist(), hint.told.tolist()] == [[n_before + n - 1], [n_before - 2]]
 
 
 def test_who_begins_a_message_begins_with_a_capital() -> None:
     facts = Fact(SELF, SISTER, "Bea"), Fact(BEA, TOWN, "Oslo")
     text = "Bea lives in Oslo. Bea is my sister."
     [mention] = mentions(facts[::-1], ["Bea lives in Oslo.", "Bea is my sister."], text)
-    ids, _ = retold(Line(Role.USER, text, (mention,)), PASSES - 1)
+    ids, _ = retold_line(Line(Role.USER, text, (mention,)), PASSES - 1)
     assert ids == spoken([Line(Role.USER, "My sister lives in Oslo. Bea is my sister.")])

@@ -16,7 +16,13 @@ from sleepmem.model.sleep import sleep
 from sleepmem.train.loop import build_model, draw_forced
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
-from sleepmem.train.rewriting import rewriting_loss, taught_alone, taught_sleep, wanted
+from sleepmem.train.rewriting import (
+    pointing_loss,
+    rewriting_loss,
+    taught_alone,
+    taught_sleep,
+    wanted,
+)
 from sleepmem.train.runs import branch_run, load_run, read_run, save_run
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Hint, Retold
@@ -30,7 +36,9 @@ FIRST = Retold(
     torch.tensor([[0, -1, 3, 4, 5], [0, -1, -1, 2, -1]]),
 )
 SECOND = FIRST._replace(ids=FIRST.ids.flip(0), mask=FIRST.mask.flip(0), token=FIRST.token.flip(0))
-HINT: Hint = (FIRST, SECOND)
+HINT = Hint(
+    (FIRST, SECOND), torch.tensor([0, 1, 1]), torch.tensor([4, 2, 3]), torch.tensor([1, 0, 1])
+)
 REWRITE = {"loop_input": "rewrite"}
 
 
@@ -75,32 +83,54 @@ def spelled(lm: SleepForCausalLM, retold: Retold) -> Tensor:
 def test_what_is_wanted_is_what_the_prelude_makes_of_other_words() -> None:
     lm = make()
     first = lm.model.begin(lm.embed(IDS), MASK)
-    for retold in HINT:
-        found = wanted(lm, first, retold)
-        torch.testing.assert_close(found, spelled(lm, retold), rtol=1e-4, atol=1e-5)
-        assert not found.requires_grad
-    assert torch.equal(wanted(lm, first, None), first)
+    for retold in HINT.retold:
+        want = wanted(lm, first, MASK, retold)
+        assert torch.equal(want.known, MASK & (retold.token >= 0))
+        expected = spelled(lm, retold)
+        torch.testing.assert_close(want.h[MASK], expected[MASK], rtol=1e-4, atol=1e-5)
+        changed = (expected - first)[want.known].square().sum()
+        torch.testing.assert_close(want.unit, changed, rtol=1e-4, atol=1e-4)
+        assert not want.h.requires_grad
+    same = wanted(lm, first, MASK, None)
+    assert torch.equal(same.h, first)
+    assert torch.equal(same.known, MASK)
 
 
 def test_a_forced_pass_writes_what_was_to_be_handed_on() -> None:
     lm = make()
     weights = lm.model.write(lm.model.begin(lm.embed(IDS), MASK), lm.model.blank(2), MASK)
-    for retold in (FIRST, SECOND, SECOND):
+    for retold in (HINT.after(0), HINT.after(1), HINT.after(2)):
         weights = lm.model.write(spelled(lm, retold), weights, MASK)
     after, _ = taught(lm, 4, is_forced=True)
     torch.testing.assert_close(after[0], weights[0], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(after[0], taught(lm, 4)[0][0], atol=1e-3)
 
 
-def test_the_loss_is_of_tokens_alone_and_in_units_of_what_was_wanted() -> None:
-    want = torch.zeros(2, 5, 3)
-    want[MASK] = 2.0
-    assert float(rewriting_loss(want, want, MASK)) == 0
-    assert float(rewriting_loss(1.5 * want, want, MASK)) == pytest.approx(0.25)
-    found = want.clone()
-    found[~MASK] = 100.0
-    assert float(rewriting_loss(found, want, MASK)) == 0
-    assert float(rewriting_loss(found, want, None)) > 1
+def test_the_loss_is_what_is_missing_of_what_was_to_change_where_that_is_known() -> None:
+    lm = make()
+    first = lm.model.begin(lm.embed(IDS), MASK)
+    want = wanted(lm, first, MASK, FIRST)
+    assert float(rewriting_loss(want.h, want)) == 0
+    assert float(rewriting_loss(first.detach(), want)) == pytest.approx(1)
+    halfway = (first.detach() + want.h) / 2
+    assert float(rewriting_loss(halfway, want)) == pytest.approx(0.25)
+    halfway[~want.known] = 100.0
+    assert float(rewriting_loss(halfway, want)) == pytest.approx(0.25)
+
+
+@torch.no_grad()
+def test_pointing_is_attention_of_the_first_loop_layer_at_where_a_name_is_explained() -> None:
+    lm = make()
+    block = lm.model.loop_layers[0]
+    first = lm.model.begin(lm.embed(IDS), MASK)
+    nats = []
+    for life, named, told in ((0, 4, 1), (1, 2, 0), (1, 3, 1)):
+        seen = first[life : life + 1, : named + 1]  # nothing later
+        q, k, _, _ = block.mixer.inputs(block.mixer_norm(seen), None, None)
+        attention = ((q[0, :, -1:] @ k[0].mT) / q.shape[-1] ** 0.5).softmax(-1)
+        nats.append(-attention[:, 0, told].log())
+    found = pointing_loss(lm, first, MASK, HINT)
+    torch.testing.assert_close(found, torch.stack(nats).mean(), rtol=1e-4, atol=1e-5)
 
 
 def test_fresh_loop_layers_hand_on_what_they_are_given() -> None:
@@ -170,8 +200,9 @@ def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None
     moved = batch.to("meta")
     for before, after in zip(batch.hints, moved.hints, strict=True):
         assert (before is None) == (after is None)
-        devices = {tensor.device.type for retold in after or () for tensor in retold}
-        assert after is None or devices == {"meta"}
+        if after is not None:
+            parts = [*after[1:], *(tensor for each in after.retold for tensor in each)]
+            assert {tensor.device.type for tensor in parts} == {"meta"}
 
 
 def test_a_run_without_loop_layers_goes_on_with_fresh_ones_by_a_branch_alone(tmp_path) -> None:

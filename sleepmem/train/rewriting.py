@@ -22,6 +22,7 @@ from sleepmem.model.network import Block, SleepForCausalLM
 from sleepmem.train.tasks import Batch, Hint, Retold
 
 CHANGE = 0.05  # share of the squares that about changes in a window with a hint
+CONFUSION, SHARPNESS = 2.0, 0.5  # weight of `confusion_loss`; of its nearness
 POINTING = 0.3  # weight of `pointing_loss`
 
 Weights = tuple[Tensor, ...]
@@ -62,6 +63,24 @@ def wanted(
 def rewriting_loss(found: Tensor, want: Wanted) -> Tensor:
     """Return the share of what was to change, in squares, that did not; 0 at best."""
     return _squares(found - want.h, want.known) / want.unit
+
+
+def confusion_loss(found: Tensor, want: Wanted, others: Sequence[Wanted]) -> Tensor:
+    """Return the cross-entropy of what was wanted among what would be if others were meant.
+
+    Nats over the places where they differ; a place is as likely of one as it is near to it. Who is
+    meant is an eighth of what changes: `rewriting_loss` alone is content with all the rest.
+    """
+    each = [want, *others]
+    known = torch.stack([one.known for one in each]).all(0)
+    of_each = torch.stack([one.h[known].float() for one in each], dim=1)
+    apart = (of_each[:, 0] - of_each.mean(1)).square().sum(-1)
+    differs = apart > apart.mean() / 2
+    if not bool(differs.any()):
+        return found.new_zeros(())
+    away = (found[known].float()[differs, None] - of_each[differs]).square().sum(-1)
+    nats = F.log_softmax(-SHARPNESS * away / apart[differs].mean(), dim=-1)
+    return -nats[:, 0].mean()
 
 
 def _squares(h: Tensor, known: Tensor) -> Tensor:
@@ -143,10 +162,16 @@ def _handed_on(
     """Yield what each pass but the last hands on, and the loss of it."""
     h = first
     for n in range(passes - 1):
-        want = wanted(lm, first, mask, hint and hint.after(n))
+        want, *others = (wanted(lm, first, mask, told) for told in _told(hint, n))
         found = lm.model.rewrite(h, mask)
         loss = rewriting_loss(found, want)
+        if others:
+            loss = loss + CONFUSION * confusion_loss(found, want, others)
         if not n and hint and len(hint.named):
             loss = loss + POINTING * pointing_loss(lm, first, mask, hint)
         h = want.h if is_forced else found
         yield h, loss
+
+
+def _told(hint: Hint | None, n: int) -> Sequence[Retold | None]:
+    return hint.after(n) if hint else [None]

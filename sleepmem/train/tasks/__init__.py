@@ -38,22 +38,28 @@ class Hint(NamedTuple):
 
     Attributes:
         retold: by pass; the last is for all later ones.
+        confused: the same, with people taken for each other: what is not to be handed on.
         context, named, told: (names,) which of the batch, the last token of somebody who is called
             by name, and that of the same name earlier in the window, where it says who that is.
     """
 
     retold: tuple[Retold, ...]
+    confused: tuple[tuple[Retold, ...], ...]
     context: Tensor
     named: Tensor
     told: Tensor
 
-    def after(self, n: int) -> Retold:
-        """Return what pass `n`, from 0, is to hand on."""
-        return self.retold[min(n, len(self.retold) - 1)]
+    def after(self, n: int) -> tuple[Retold, ...]:
+        """Return what pass `n`, from 0, is to hand on, and then what it is not."""
+        n = min(n, len(self.retold) - 1)
+        return self.retold[n], *(each[n] for each in self.confused)
 
     def to(self, device: str) -> Hint:
-        retold = tuple(Retold(*(t.to(device) for t in each)) for each in self.retold)
-        return Hint(retold, *(t.to(device) for t in self[1:]))
+        def moved(each: tuple[Retold, ...]) -> tuple[Retold, ...]:
+            return tuple(Retold(*(t.to(device) for t in retold)) for retold in each)
+
+        named = (t.to(device) for t in (self.context, self.named, self.told))
+        return Hint(moved(self.retold), tuple(map(moved, self.confused)), *named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from sleepmem.train.dialogues.chains import PASSES
+from sleepmem.train.dialogues.chains import PASSES, Mention
 from sleepmem.train.dialogues.life import Life, Line
+from sleepmem.train.dialogues.plots import N_CHAINS
 from sleepmem.train.tasks import Hint, Retold
 from sleepmem.train.tasks.dialogue_rows import padded, spoken, text_ids
 
@@ -27,11 +28,33 @@ def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
 def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
     if not any(line.mentions for lines in episode for line in lines):  # as in most episodes
         return None
-    retold = tuple(_retold(episode, n) for n in range(PASSES))
-    if max(max(each.ids.shape[1], each.token.shape[1]) for each in retold) > window:
+    retold, *confused = (
+        tuple(_retold(_confused(episode, shift), n) for n in range(PASSES))
+        for shift in range(N_CHAINS)
+    )
+    all_of = [each for told in (retold, *confused) for each in told]
+    if max(max(each.ids.shape[1], each.token.shape[1]) for each in all_of) > window:
         return None
     named = torch.tensor([*_explained(episode)], dtype=torch.int64).view(-1, 3)
-    return Hint(retold, *named.unbind(1))
+    return Hint(retold, tuple(confused), *named.unbind(1))
+
+
+def _confused(episode: Sequence[Sequence[Line]], shift: int) -> list[list[Line]]:
+    """Return messages in which each who is explained is taken for another of as many links."""
+    return [
+        [line._replace(mentions=_rotated(line.mentions, shift)) for line in lines]
+        for lines in episode
+    ]
+
+
+def _rotated(mentions: Sequence[Mention], shift: int) -> tuple[Mention, ...]:
+    alike: dict[int, list[Mention]] = {}
+    for mention in mentions:
+        alike.setdefault(mention.readings[-1].count(" "), []).append(mention)
+    for each in alike.values():
+        turned = each[shift % len(each) :] + each[: shift % len(each)]
+        each[:] = [m._replace(readings=o.readings) for m, o in zip(each, turned, strict=True)]
+    return tuple(sorted(mention for each in alike.values() for mention in each))
 
 
 def _retold(episode: Sequence[Sequence[Line]], n: int) -> Retold:

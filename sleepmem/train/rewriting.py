@@ -23,6 +23,7 @@ from sleepmem.train.tasks import Batch, Hint, Retold
 
 CHANGE = 0.05  # share of the squares that about changes in a window with a hint
 CONFUSION, SHARPNESS = 2.0, 0.5  # weight of `confusion_loss`; of its nearness
+ROUNDING = 1e-6
 POINTING = 0.3  # weight of `pointing_loss`
 
 Weights = tuple[Tensor, ...]
@@ -75,7 +76,7 @@ def confusion_loss(found: Tensor, want: Wanted, others: Sequence[Wanted]) -> Ten
     known = torch.stack([one.known for one in each]).all(0)
     of_each = torch.stack([one.h[known].float() for one in each], dim=1)
     apart = (of_each[:, 0] - of_each.mean(1)).square().sum(-1)
-    differs = apart > apart.mean() / 2
+    differs = apart > apart.mean() / 2 + ROUNDING
     if not bool(differs.any()):
         return found.new_zeros(())
     away = (found[known].float()[differs, None] - of_each[differs]).square().sum(-1)

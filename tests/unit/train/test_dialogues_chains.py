@@ -105,7 +105,7 @@ def test_hints_say_the_same_of_who_is_explained(split: Split) -> None:
                 stays = each.ids[context, each.token[went]] == ids[context, places]
                 assert float(went[mask].float().mean()) > 0.8
                 assert float(stays.float().mean()) > 0.7  # all but names
-            context, named, told_at = hint[1:]
+            context, named, told_at = hint.context, hint.named, hint.told
             assert bool((told_at < named).all())
             assert torch.equal(ids[context, named], ids[context, told_at])
             assert len(named) > 0.7 * len(mentions)
@@ -127,7 +127,7 @@ def test_a_hint_is_the_message_with_who_that_is_for_the_name() -> None:
     other = Line(Role.USER, "Ana's sister is Bea. Ana's sister lives in Oslo.")
     [hint] = hinted([Life([[line]], [])], 512)
     assert hint is not None
-    after_first = hint.after(0)
+    after_first, *_ = hint.after(0)
     assert after_first.ids.tolist() == [spoken([other])]
     before, after = spoken([line]), spoken([other])
     n, n_before = len(text_ids("Bea")), 1 + len(text_ids(sentences[0]))
@@ -137,6 +137,17 @@ def test_a_hint_is_the_message_with_who_that_is_for_the_name() -> None:
     assert after_first.token.tolist() == [[*range(n_before), *name, *range(n_name, len(after))]]
     assert hint.context.tolist() == [0]
     assert [hint.named.tolist(), hint.told.tolist()] == [[n_before + n - 1], [n_before - 2]]
+
+
+def test_people_are_confused_with_those_of_other_chains_who_are_as_far_from_their_beginning() -> (
+    None
+):
+    [hint] = hinted([draw_life(Random(3), Split.TRAIN, Load(9, 1, ("three_hop",)), ())], 512)
+    assert hint is not None
+    for n in range(PASSES):
+        told = [each.ids[0][each.mask[0]].tolist() for each in hint.after(n)]
+        assert len({tuple(ids) for ids in told}) == len(told) == N_CHAINS
+        assert len({tuple(sorted(ids)) for ids in told}) == 1  # the same people, elsewhere
 
 
 def test_who_begins_a_message_begins_with_a_capital() -> None:

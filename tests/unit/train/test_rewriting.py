@@ -17,6 +17,7 @@ from sleepmem.train.loop import build_model, draw_forced
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.rewriting import (
+    confusion_loss,
     pointing_loss,
     rewriting_loss,
     taught_alone,
@@ -36,9 +37,8 @@ FIRST = Retold(
     torch.tensor([[0, -1, 3, 4, 5], [0, -1, -1, 2, -1]]),
 )
 SECOND = FIRST._replace(ids=FIRST.ids.flip(0), mask=FIRST.mask.flip(0), token=FIRST.token.flip(0))
-HINT = Hint(
-    (FIRST, SECOND), torch.tensor([0, 1, 1]), torch.tensor([4, 2, 3]), torch.tensor([1, 0, 1])
-)
+NAMES = torch.tensor([0, 1, 1]), torch.tensor([4, 2, 3]), torch.tensor([1, 0, 1])
+HINT = Hint((FIRST, SECOND), ((SECOND, FIRST),), *NAMES)
 REWRITE = {"loop_input": "rewrite"}
 
 
@@ -99,7 +99,7 @@ def test_what_is_wanted_is_what_the_prelude_makes_of_other_words() -> None:
 def test_a_forced_pass_writes_what_was_to_be_handed_on() -> None:
     lm = make()
     weights = lm.model.write(lm.model.begin(lm.embed(IDS), MASK), lm.model.blank(2), MASK)
-    for retold in (HINT.after(0), HINT.after(1), HINT.after(2)):
+    for retold in (HINT.after(n)[0] for n in range(3)):
         weights = lm.model.write(spelled(lm, retold), weights, MASK)
     after, _ = taught(lm, 4, is_forced=True)
     torch.testing.assert_close(after[0], weights[0], rtol=1e-4, atol=1e-5)
@@ -116,6 +116,21 @@ def test_the_loss_is_what_is_missing_of_what_was_to_change_where_that_is_known()
     assert float(rewriting_loss(halfway, want)) == pytest.approx(0.25)
     halfway[~want.known] = 100.0
     assert float(rewriting_loss(halfway, want)) == pytest.approx(0.25)
+
+
+@torch.no_grad()
+def test_confusion_is_what_is_as_near_to_what_others_would_make_of_it() -> None:
+    lm = make()
+    first = lm.model.begin(lm.embed(IDS), MASK)
+    told = FIRST, FIRST._replace(ids=FIRST.ids + 1), FIRST._replace(ids=FIRST.ids + 2)
+    each = [wanted(lm, first, MASK, retold) for retold in told]
+    middle = torch.stack([one.h for one in each]).mean(0)
+    right, *wrong = [float(confusion_loss(one.h, each[0], each[1:])) for one in each]
+    assert right < float(confusion_loss(middle, each[0], each[1:])) < min(wrong)
+    unlike = each[0].h.clone()
+    unlike[~each[0].known] = 100.0
+    assert float(confusion_loss(unlike, each[0], each[1:])) == right
+    assert float(confusion_loss(middle, each[0], [each[0], each[0]])) == 0  # nothing to confuse
 
 
 @torch.no_grad()
@@ -201,7 +216,13 @@ def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None
     for before, after in zip(batch.hints, moved.hints, strict=True):
         assert (before is None) == (after is None)
         if after is not None:
-            parts = [*after[1:], *(tensor for each in after.retold for tensor in each)]
+            told = [each for hand_on in (after.retold, *after.confused) for each in hand_on]
+            parts = [
+                after.context,
+                after.named,
+                after.told,
+                *(part for each in told for part in each),
+            ]
             assert {tensor.device.type for tensor in parts} == {"meta"}
 
 

@@ -98,10 +98,10 @@ def score(
         for n, (ids, mask) in enumerate(batch.windows):
             seen = None if bool(mask.all()) else mask
             with torch.set_grad_enabled(torch.is_grad_enabled() and n >= last):
-                hint = batch.hints[n] if batch.hints and n >= last else None
-                if hint and is_forced is not None:
+                hint = batch.hint(n) if is_forced is not None and n >= last else None
+                if hint:
                     after, missed = taught_sleep(
-                        lm, weights, ids, passes, seen, hint, is_forced=is_forced
+                        lm, weights, ids, passes, seen, hint, is_forced=bool(is_forced)
                     )
                     rewritings += [] if missed is None else [missed]
                 else:

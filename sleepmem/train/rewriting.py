@@ -58,7 +58,9 @@ def wanted(
     known = known & (retold.token >= 0)
     places = retold.token.clamp(min=0)[..., None].expand_as(first)
     h = torch.where(known[..., None], told.gather(1, places), first)
-    return Wanted(h, known, _squares(h - first, known))
+    unit = _squares(h - first, known)
+    least = CHANGE * _squares(first, known)  # where nothing changes
+    return Wanted(h, known, torch.where(unit > 0, unit, least))
 
 
 def rewriting_loss(found: Tensor, want: Wanted) -> Tensor:
@@ -80,8 +82,10 @@ def confusion_loss(found: Tensor, want: Wanted, others: Sequence[Wanted]) -> Ten
     if not bool(differs.any()):
         return found.new_zeros(())
     away = (found[known].float()[differs, None] - of_each[differs]).square().sum(-1)
-    nats = F.log_softmax(-SHARPNESS * away / apart[differs].mean(), dim=-1)
-    return -nats[:, 0].mean()
+    same = (of_each[differs] - of_each[differs, :1]).square().sum(-1) <= ROUNDING
+    same[:, 0] = False  # whoever nobody else stands for is not taken for himself
+    scores = (-SHARPNESS * away / apart[differs].mean()).masked_fill(same, -math.inf)
+    return -F.log_softmax(scores, dim=-1)[:, 0].mean()
 
 
 def _squares(h: Tensor, known: Tensor) -> Tensor:
@@ -98,7 +102,8 @@ def pointing_loss(lm: SleepForCausalLM, first: Tensor, mask: Tensor | None, hint
     assert isinstance(block, Block)
     assert isinstance(block.mixer, WindowAttention)
     q, k, _, _ = block.mixer.inputs(block.mixer_norm(first), None, mask)
-    scores = (q[hint.context, :, hint.named][:, :, None] * k[hint.context]).sum(-1).float()
+    asking, asked = q[hint.context, :, hint.named].float(), k[hint.context].float()
+    scores = torch.einsum("nhd,nhtd->nht", asking, asked)
     later = torch.arange(k.shape[2], device=k.device) > hint.named[:, None, None]
     nats = -F.log_softmax((scores / k.shape[-1] ** 0.5).masked_fill(later, -math.inf), dim=-1)
     return nats.gather(2, hint.told[:, None, None].expand(-1, nats.shape[1], 1)).mean()
@@ -110,7 +115,7 @@ def taught_sleep(
     ids: Tensor,
     passes: int,
     mask: Tensor | None,
-    hint: Hint | None,
+    hint: Hint,
     *,
     is_forced: bool,
 ) -> tuple[Weights, Tensor | None]:
@@ -118,11 +123,10 @@ def taught_sleep(
 
     Args:
         lm: with loop layers.
-        hint: None if all passes are to hand on the window as it is.
         is_forced: whether the next pass writes what was to be handed on.
 
     Returns:
-        The fast weights, and the mean `rewriting_loss`; None of a single pass, which hands on none.
+        The fast weights, and the mean of what `_handed_on` says; None of a single pass.
     """
     first = lm.model.begin(lm.embed(ids), mask)
     after, losses = lm.model.write(first, weights, mask), list[Tensor]()
@@ -133,9 +137,9 @@ def taught_sleep(
 
 
 def taught_alone(lm: SleepForCausalLM, batch: Batch, passes: int, *, is_forced: bool) -> Tensor:
-    """Return the mean `rewriting_loss` of the windows of a batch; nothing is written or asked.
+    """Return the mean loss of what is handed on of a batch's windows; nothing is written or asked.
 
-    Gradients reach the loop layers alone.
+    A window without a hint is to be handed on as it is. Gradients reach the loop layers alone.
 
     Args:
         passes: at least 2.
@@ -143,7 +147,7 @@ def taught_alone(lm: SleepForCausalLM, batch: Batch, passes: int, *, is_forced: 
     losses = []
     for n, (ids, given) in enumerate(batch.windows):
         mask = None if bool(given.all()) else given
-        hint = batch.hints[n] if batch.hints else None
+        hint = batch.hint(n)
         with torch.no_grad():
             first = lm.model.begin(lm.embed(ids), mask)
         handed_on = _handed_on(lm, first, passes, mask, hint, is_forced=is_forced)
@@ -160,7 +164,10 @@ def _handed_on(
     *,
     is_forced: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what each pass but the last hands on, and the loss of it."""
+    """Yield what each pass but the last hands on, and the loss of it.
+
+    `rewriting_loss`, and with a hint `confusion_loss` and for the first `pointing_loss`, weighted.
+    """
     h = first
     for n in range(passes - 1):
         want, *others = (wanted(lm, first, mask, told) for told in _told(hint, n))

@@ -65,6 +65,11 @@ def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tupl
     return tuple(found)
 
 
+def n_links(reading: str) -> int:
+    """Return how many relations a reading names somebody by."""
+    return reading.count("'s ") + reading.startswith("my ")
+
+
 def _named(name: str, text: str, begin: int, end: int) -> re.Match[str] | None:
     return re.compile(rf"\b{re.escape(name)}\b").search(text, begin, end)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -62,6 +63,16 @@ class Hint(NamedTuple):
         return Hint(moved(self.retold), tuple(map(moved, self.confused)), *named)
 
 
+def no_hint(_: int) -> Hint | None:
+    """Return None: nothing is known of what passes are to hand on."""
+    return None
+
+
+def _moved(hint: Callable[[int], Hint | None], device: str, number: int) -> Hint | None:
+    found = hint(number)
+    return found and found.to(device)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Windows that are slept on, then questions that are asked of the fast weights alone.
@@ -73,7 +84,7 @@ class Batch:
         answer_at: the same shape; true where a label counts for accuracy. A question is answered
             right if all of its labels that count are.
         depth: (batch, questions); by what accuracy is split: hops, steps, operations.
-        hints: what passes are to hand on of each window, or none for any; for training alone.
+        hint: what passes are to hand on of a window, by its number; worked out when it is asked.
 
     Ids may have one more dimension, the parts of a token; see `SleepForCausalLM.embed`.
     """
@@ -83,7 +94,7 @@ class Batch:
     labels: Tensor
     answer_at: Tensor
     depth: Tensor | None = None
-    hints: tuple[Hint | None, ...] = ()
+    hint: Callable[[int], Hint | None] = no_hint
 
     @property
     def n_tokens(self) -> tuple[int, int]:
@@ -98,7 +109,7 @@ class Batch:
             self.labels.to(device),
             self.answer_at.to(device),
             None if self.depth is None else self.depth.to(device),
-            tuple(hint and hint.to(device) for hint in self.hints),
+            partial(_moved, self.hint, device),
         )
 
 

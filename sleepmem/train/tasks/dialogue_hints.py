@@ -3,84 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 
-from sleepmem.train.dialogues.chains import PASSES, Mention
+from sleepmem.train.dialogues.chains import Mention, n_links
 from sleepmem.train.dialogues.life import Life, Line
 from sleepmem.train.dialogues.plots import N_CHAINS
 from sleepmem.train.tasks import Hint, Retold
 from sleepmem.train.tasks.dialogue_rows import padded, spoken, text_ids
 
+SENTENCE_ENDS = ("", ".", "!", "?")
 GONE = -1  # of a token: it is no token of what is handed on
 
 
-def hinted(lives: Sequence[Life], window: int) -> tuple[Hint | None, ...]:
-    """Return for each window of lives that are cut at the same places what passes are to hand on.
+Spoken = list[list[tuple[Line, list[int]]]]  # messages of each life, with their ids
 
-    None for one in which nobody is explained, or that is longer than `window`.
+
+def hint_of(lives: Sequence[Life], window: int, number: int) -> Hint | None:
+    """Return what passes are to hand on of a window of lives that are cut at the same places.
+
+    None for one in which nobody is explained, or that is longer than `window` then.
     """
-    episodes = zip(*(life.episodes for life in lives), strict=True)
-    return tuple(_hint(episode, window) for episode in episodes)
-
-
-def _hint(episode: Sequence[Sequence[Line]], window: int) -> Hint | None:
-    if not any(line.mentions for lines in episode for line in lines):  # as in most episodes
+    episode = [life.episodes[number] for life in lives]
+    read = [mention.readings for lines in episode for line in lines for mention in line.mentions]
+    if not read:  # as in most episodes
         return None
+    n_passes = 1 + max(readings.index(readings[-1]) for readings in read)
+    said = [[(line, spoken([line])) for line in lines] for lines in episode]
     retold, *confused = (
-        tuple(_retold(_confused(episode, shift), n) for n in range(PASSES))
-        for shift in range(N_CHAINS)
+        tuple(_retold(said, n, shift) for n in range(n_passes)) for shift in range(N_CHAINS)
     )
     all_of = [each for told in (retold, *confused) for each in told]
     if max(max(each.ids.shape[1], each.token.shape[1]) for each in all_of) > window:
         return None
-    named = torch.tensor([*_explained(episode)], dtype=torch.int64).view(-1, 3)
+    named = torch.tensor([*_explained(said)], dtype=torch.int64).view(-1, 3)
     return Hint(retold, tuple(confused), *named.unbind(1))
 
 
-def _confused(episode: Sequence[Sequence[Line]], shift: int) -> list[list[Line]]:
-    """Return messages in which each who is explained is taken for another of as many links."""
-    return [
-        [line._replace(mentions=_rotated(line.mentions, shift)) for line in lines]
-        for lines in episode
-    ]
+def confused(mentions: Sequence[Mention], shift: int) -> tuple[Mention, ...]:
+    """Return mentions in which each is taken for the one so many further of as many links.
 
-
-def _rotated(mentions: Sequence[Mention], shift: int) -> tuple[Mention, ...]:
+    Where there are no others of as many, it stays who it is.
+    """
     alike: dict[int, list[Mention]] = {}
     for mention in mentions:
-        alike.setdefault(mention.readings[-1].count(" "), []).append(mention)
+        alike.setdefault(n_links(mention.readings[-1]), []).append(mention)
     for each in alike.values():
         turned = each[shift % len(each) :] + each[: shift % len(each)]
         each[:] = [m._replace(readings=o.readings) for m, o in zip(each, turned, strict=True)]
     return tuple(sorted(mention for each in alike.values() for mention in each))
 
 
-def _retold(episode: Sequence[Sequence[Line]], n: int) -> Retold:
+def _retold(said: Spoken, n: int, shift: int) -> Retold:
     ids: list[list[int]] = []
     token: list[list[int]] = []
-    for lines in episode:
+    for lines in said:
         ids.append([])
         token.append([])
-        for line in lines:
-            after, places = retold_line(line, n)
+        for line, before in lines:
+            after, places = before, list(range(len(before)))
+            if line.mentions:
+                other = line._replace(mentions=confused(line.mentions, shift))
+                after, places = retold_line(other, before, n)
             token[-1] += [GONE if place == GONE else len(ids[-1]) + place for place in places]
             ids[-1] += after
     went_to, _ = padded(token, GONE)
     return Retold(*padded(ids), went_to)
 
 
-def _explained(episode: Sequence[Sequence[Line]]) -> Iterator[tuple[int, int, int]]:
+def _explained(said: Spoken) -> Iterator[tuple[int, int, int]]:
     """Yield a life, the last token of a name, and that of the name where it is explained."""
-    for life, lines in enumerate(episode):
+    for life, lines in enumerate(said):
         n_tokens = 0
-        for line in lines:
+        for line, ids in lines:
             for mention in line.mentions:
                 if mention.told:
                     named, told = line.text[: mention.stop], line.text[: mention.told]
                     yield life, n_tokens + _n_tokens(named), n_tokens + _n_tokens(told)
-            n_tokens += len(spoken([line]))
+            n_tokens += len(ids)
 
 
 class _Part(NamedTuple):
@@ -93,13 +95,16 @@ class _Part(NamedTuple):
     is_name: bool
 
 
-def retold_line(line: Line, n: int) -> tuple[list[int], list[int]]:
+def retold_line(line: Line, before: Sequence[int], n: int) -> tuple[list[int], list[int]]:
     """Return the ids of a message as pass `n`, from 0, hands it on, and where its tokens went.
 
     The last tokens of a name that is replaced went to the last of who that is.
+
+    Args:
+        before: its ids.
     """
     text, parts = _replaced(line, n)
-    before, after = spoken([line]), spoken([line._replace(text=text)])
+    after = spoken([line._replace(text=text)])
     places = [GONE] * len(before)
     for part in parts:
         first, end = 1 + _n_tokens(line.text[: part.start]), 1 + _n_tokens(line.text[: part.stop])
@@ -107,7 +112,7 @@ def retold_line(line: Line, n: int) -> tuple[list[int], list[int]]:
         kept = min(end - first, went_to - went)
         if part.is_name or before[first:end] == after[went:went_to]:
             places[end - kept : end] = range(went_to - kept, went_to)
-    n_text = 1 + len(text_ids(line.text))
+    n_text = 1 + _n_tokens(line.text)
     places[0], places[n_text:] = 0, range(len(after) - len(before) + n_text, len(after))
     return after, places
 
@@ -116,7 +121,8 @@ def _replaced(line: Line, n: int) -> tuple[str, list[_Part]]:
     text, at, parts = "", 0, list[_Part]()
     for mention in line.mentions:
         who = mention.readings[n]
-        who = who if mention.start else who[0].upper() + who[1:]
+        if line.text[: mention.start].rstrip()[-1:] in SENTENCE_ENDS:
+            who = who[0].upper() + who[1:]
         begin = len(text) + mention.start - at
         parts.append(_Part(at, mention.start, len(text), begin, is_name=False))
         text += line.text[at : mention.start] + who
@@ -127,6 +133,7 @@ def _replaced(line: Line, n: int) -> tuple[str, list[_Part]]:
     return text + line.text[at:], parts
 
 
+@lru_cache(maxsize=4096)
 def _n_tokens(start: str) -> int:
     """Return how many tokens there are of a text that starts so, up to a word of its own."""
     start = start.rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from pydantic import Field, PositiveInt
@@ -15,7 +16,7 @@ from sleepmem.train.dialogues.plots import KINDS, PLOTS
 from sleepmem.train.dialogues.relations import OF_PEOPLE
 from sleepmem.train.dialogues.vocabulary import tokenizer
 from sleepmem.train.tasks import Batch
-from sleepmem.train.tasks.dialogue_hints import hinted
+from sleepmem.train.tasks.dialogue_hints import hint_of
 from sleepmem.train.tasks.dialogue_rows import Row, labelled, single_pieces, told, with_questions
 from sleepmem.types import Role, Value
 
@@ -92,7 +93,7 @@ class DialoguesTask(Value):
         n_rows = min(self.questions, 2 * load.n_facts)
         rows = [[self._row(rng, life, load, split) for _ in range(n_rows)] for life in lives]
         batch = with_questions(told(lives, self.window), rows)
-        return replace(batch, hints=hinted(lives, self.window))
+        return replace(batch, hint=partial(hint_of, lives, self.window))
 
     def _row(self, rng: Random, life: Life, load: Load, split: Split) -> Row:
         """Draw a question on a life; in training, now and then something else said awake."""

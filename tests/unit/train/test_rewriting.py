@@ -55,8 +55,8 @@ def make() -> SleepForCausalLM:
     return lm
 
 
-def taught(lm: SleepForCausalLM, passes: int, hint: Hint | None = HINT, *, is_forced: bool = False):
-    return taught_sleep(lm, lm.model.blank(2), IDS, passes, MASK, hint, is_forced=is_forced)
+def taught(lm: SleepForCausalLM, passes: int, *, is_forced: bool = False):
+    return taught_sleep(lm, lm.model.blank(2), IDS, passes, MASK, HINT, is_forced=is_forced)
 
 
 @pytest.mark.parametrize("passes", [1, 2, 4])
@@ -131,6 +131,7 @@ def test_confusion_is_what_is_as_near_to_what_others_would_make_of_it() -> None:
     unlike[~each[0].known] = 100.0
     assert float(confusion_loss(unlike, each[0], each[1:])) == right
     assert float(confusion_loss(middle, each[0], [each[0], each[0]])) == 0  # nothing to confuse
+    assert float(confusion_loss(each[0].h, each[0], [each[0], each[1]])) < 0.1  # ln 2 with himself
 
 
 @torch.no_grad()
@@ -152,16 +153,23 @@ def test_fresh_loop_layers_hand_on_what_they_are_given() -> None:
     lm = build_model(given(), EchoTask())
     h = lm.model.begin(lm.embed(IDS), MASK)
     assert torch.equal(lm.model.rewrite(h, MASK), h)
-    _, loss = taught(lm, 3, None)
-    assert loss is not None
-    assert float(loss.detach()) == 0
+    batch = EchoTask().batch(Random(1), 2, 0)  # whose windows are to be handed on as they are
+    assert float(taught_alone(lm, batch, 3, is_forced=False).detach()) == 0
+
+
+def test_a_window_that_is_retold_as_it_is_has_a_loss_all_the_same() -> None:
+    lm = make()
+    first = lm.model.begin(lm.embed(IDS), MASK)
+    same = wanted(lm, first, MASK, Retold(IDS, MASK, torch.arange(5).expand(2, 5)))
+    assert float(same.unit) > 0
+    assert float(rewriting_loss(first.detach(), same)) == pytest.approx(0, abs=1e-6)
 
 
 def test_training_alone_reaches_the_loop_layers_and_nothing_else() -> None:
     lm = make().train()
     batch = EchoTask().batch(Random(1), 2, 0)
     batch = Batch(((IDS, MASK),) * 2, batch.question_ids, batch.labels, batch.answer_at)
-    batch = replace(batch, hints=(HINT, None))
+    batch = replace(batch, hint=(HINT, None).__getitem__)
     optimizers = build_optimizers(given(lr=3e-3), lm)
     before = {name: p.detach().clone() for name, p in lm.named_parameters()}
     losses = []
@@ -181,7 +189,7 @@ def test_only_where_it_is_asked_for_is_a_batch_with_hints_taught() -> None:
     batch = EchoTask().batch(Random(1), 2, 0)
     window = (IDS, MASK)
     batch = Batch((window, window), *(batch.question_ids, batch.labels, batch.answer_at))
-    hinted = replace(batch, hints=(HINT, None))
+    hinted = replace(batch, hint=(HINT, None).__getitem__)
     plain = score(lm, batch, 2)
     for left_alone in (score(lm, hinted, 2), score(lm, batch, 2, is_forced=True)):
         assert left_alone.rewriting is None
@@ -210,19 +218,16 @@ def test_forcing_gives_way_from_one_step_to_another() -> None:
 
 def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None:
     batch = DialoguesTask(chained=100).batch(Random(2), 3, DialoguesTask().n_stages - 1)
-    assert any(batch.hints)
-    assert len(batch.hints) == len(batch.windows)
+    hints = [batch.hint(n) for n in range(len(batch.windows))]
+    assert any(hints)
     moved = batch.to("meta")
-    for before, after in zip(batch.hints, moved.hints, strict=True):
+    for n, before in enumerate(hints):
+        after = moved.hint(n)
         assert (before is None) == (after is None)
         if after is not None:
             told = [each for hand_on in (after.retold, *after.confused) for each in hand_on]
-            parts = [
-                after.context,
-                after.named,
-                after.told,
-                *(part for each in told for part in each),
-            ]
+            parts = [after.context, after.named, after.told]
+            parts += [part for each in told for part in each]
             assert {tensor.device.type for tensor in parts} == {"meta"}
 
 

@@ -137,6 +137,10 @@ def _read_config(path: Path) -> SleepConfig:
             f"{CONFIG}: hidden_size {config.hidden_size} does not divide into "
             f"{config.num_attention_heads} heads of an even size"
         )
+    if found.get("input_injection"):
+        raise ValueError(f"{CONFIG}: input_injection is a loop that is no longer known")
+    if config.num_loop_layers and RECURRENT not in config.layer_types:
+        raise ValueError(f"{CONFIG}: loop layers, but no layer that is written to")
     n_values = config.linear_num_heads * config.linear_key_head_dim * config.linear_value_head_dim
     n_bytes = 4 * n_values * config.layer_types.count(RECURRENT)
     if n_bytes > MAX_FAST_WEIGHTS:

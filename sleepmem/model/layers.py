@@ -221,6 +221,13 @@ class GatedDeltaNet(nn.Module):
     def forward(
         self, x: Tensor, state: Recurrence, mask: Tensor | None
     ) -> tuple[Tensor, Recurrence]:
+        o, after = self.remember(x, state, mask)
+        return self.outputs(o, x), after
+
+    def remember(
+        self, x: Tensor, state: Recurrence, mask: Tensor | None
+    ) -> tuple[Tensor, Recurrence]:
+        """Return what the delta rule reads, (batch, tokens, heads, d_v), and the state after it."""
         (q, k, v, g, beta), tail = self.inputs(x, state.tail, mask)
         rule = rule_for(x.device, self.d_k, self.d_v)
         with torch.autocast(x.device.type, enabled=False):  # what is remembered stays float32
@@ -230,7 +237,7 @@ class GatedDeltaNet(nn.Module):
                 o = o[:, None]
             else:
                 o, weights = rule(q, k, v, g, beta, state.weights)
-        return self.outputs(o, x), Recurrence(weights, tail)
+        return o, Recurrence(weights, tail)
 
     def inputs(
         self, x: Tensor, tail: Tensor | None, mask: Tensor | None

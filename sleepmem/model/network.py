@@ -33,15 +33,22 @@ from sleepmem.model.transformers_cache import read_cache, write_cache
 LayerState = KeyValues | Recurrence | None  # None: an attention layer at the start of a window
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that gives zero while it is fresh."""
+
+
 class Block(nn.Module):
     """Mixer and MLP, each behind a norm and beside a residual."""
 
-    def __init__(self, config: SleepConfig, layer_type: str) -> None:
+    def __init__(self, config: SleepConfig, layer_type: str, *, is_loop: bool = False) -> None:
         super().__init__()
         self.mixer_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mixer = {ATTENTION: WindowAttention, RECURRENT: GatedDeltaNet}[layer_type](config)
         self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = SwiGLU(config)
+        if is_loop:  # a fresh one hands on what it is given
+            self.mixer.out = ZeroLinear(config.hidden_size, config.hidden_size, bias=False)
+            self.mlp.down = ZeroLinear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(
         self, h: Tensor, state: LayerState, mask: Tensor | None = None
@@ -50,6 +57,13 @@ class Block(nn.Module):
         y, state = self.mixer(self.mixer_norm(h), state, mask)
         h = h + y
         return h + self.mlp(self.mlp_norm(h)), state
+
+    def remember(self, h: Tensor, state: LayerState, mask: Tensor | None = None) -> LayerState:
+        """Return the state after h of a recurrent layer, without what the block makes of it."""
+        assert isinstance(self.mixer, GatedDeltaNet)
+        assert isinstance(state, Recurrence)
+        _, after = self.mixer.remember(self.mixer_norm(h), state, mask)
+        return after
 
 
 class SleepPreTrainedModel(PreTrainedModel):
@@ -66,6 +80,12 @@ class SleepPreTrainedModel(PreTrainedModel):
             return
         if isinstance(module, GatedDeltaNet):
             module.reset_parameters()
+        elif isinstance(module, RMSNorm):
+            nn.init.ones_(module.weight)
+        elif isinstance(module, WindowAttention) and module.conv is not None:
+            nn.init.zeros_(module.conv)
+        elif isinstance(module, ZeroLinear):
+            nn.init.zeros_(module.weight)
         elif isinstance(module, nn.Linear):  # recall starts sooner than with 0.02 everywhere
             nn.init.normal_(module.weight, std=self.config.linear_gain * module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
@@ -80,13 +100,10 @@ class SleepModel(SleepPreTrainedModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, kind) for kind in config.layer_types)
         self.loop_layers = nn.ModuleList(
-            Block(config, ATTENTION) for _ in range(config.num_loop_layers)
+            Block(config, ATTENTION, is_loop=True) for _ in range(config.num_loop_layers)
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_init()
-        for name, weight in self.loop_layers.named_parameters():
-            if name.endswith(("out.weight", "down.weight")):
-                weight.data.zero_()  # fresh ones hand on what they are given
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens
@@ -127,12 +144,14 @@ class SleepModel(SleepPreTrainedModel):
 
     @property
     def core(self) -> nn.ModuleList:
-        """All layers from the first recurrent one on."""
-        return self.layers[len(self.prelude) :]
+        """All layers from the first recurrent one to the last: what is written hangs on them."""
+        last = max(n for n, kind in enumerate(self.config.layer_types) if kind == RECURRENT)
+        return self.layers[len(self.prelude) : last + 1]
 
     def core_start(self, weights: Sequence[Tensor]) -> list[LayerState]:
         """Return `window_start` of the core's layers."""
-        return self.window_start(weights)[len(self.prelude) :]
+        n_prelude = len(self.prelude)
+        return self.window_start(weights)[n_prelude : n_prelude + len(self.core)]
 
     def begin(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what the first pass of a sleep writes, (batch, tokens, hidden); the prelude."""
@@ -146,8 +165,11 @@ class SleepModel(SleepPreTrainedModel):
         self, h: Tensor, weights: Sequence[Tensor], mask: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Return the fast weights after h; the core."""
-        _, after = through(self.core, h, self.core_start(weights), mask)
-        return fast_weights(after)
+        *states, state = self.core_start(weights)
+        h, after = through(self.core[:-1], h, states, mask)
+        last = self.core[-1]
+        assert isinstance(last, Block)
+        return fast_weights([*after, last.remember(h, state, mask)])
 
 
 def through(

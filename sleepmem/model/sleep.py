@@ -11,7 +11,8 @@ handed on, so that the next pass writes what follows from it:
     repeat `passes` times:  fast weights = core(h, fast weights);  h = loop layers(h)
 
 "Ana's boss is Pavel. Pavel lives in Oslo." is written by the first pass, and by the second that
-Ana's boss lives in Oslo. Prelude are the layers before the first recurrent one, core all others.
+Ana's boss lives in Oslo. Prelude are the layers before the first recurrent one, core those from it
+to the last.
 
 The fast weights carry on, so the window is written `passes` times over. Attention is causal inside
 the window and sees keys and values of its own pass alone; the short convolution starts from zero in
@@ -31,7 +32,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
-from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
+from sleepmem.model.network import Block, LayerState, SleepForCausalLM, fast_weights
 
 
 def sleep_steps(
@@ -86,7 +87,8 @@ def _steps(
             if n:
                 new = [None] * len(model.loop_layers)
                 h, _ = yield from _through(model.loop_layers, h, new, mask, size)
-            _, after = yield from _through(model.core, h, model.core_start(weights), mask, size)
+            start = model.core_start(weights)
+            _, after = yield from _through(model.core, h, start, mask, size, remembers=True)
         weights = fast_weights(after)
     yield weights
 
@@ -97,16 +99,26 @@ def _through(
     states: Sequence[LayerState],
     mask: Tensor | None,
     size: int,
+    *,
+    remembers: bool = False,
 ) -> Generator[None, None, tuple[Tensor, list[LayerState]]]:
-    """Run layers over h, `size` tokens at a step; return it and the states after it."""
+    """Run layers over h, `size` tokens at a step; return it and the states after it.
+
+    Args:
+        remembers: what comes out of the last layer, a recurrent one, is not asked for.
+    """
     masks = mask.split(size, dim=1) if mask is not None else repeat(None)
     after: list[LayerState] = []
     for layer, state in zip(layers, states, strict=True):
         done: list[Tensor] = []
         for x, seen in zip(h.split(size, dim=1), masks, strict=False):
             yield None
-            y, state = layer(x, state, seen)
-            done.append(y)
+            if remembers and len(after) == len(layers) - 1:
+                assert isinstance(layer, Block)
+                state = layer.remember(x, state, seen)
+            else:
+                x, state = layer(x, state, seen)
+            done.append(x)
         h = torch.cat(done, dim=1)
         after.append(state)
     return h, after
@@ -121,7 +133,7 @@ def sleep(
 ) -> tuple[Tensor, ...]:
     """Run `sleep_steps` to the end and return the new fast weights.
 
-    Cost: `passes` forwards over the window, without the output layer.
+    Cost: `n_layer_passes` layers over the window, without the output layer.
     """
     *_, new = sleep_steps(lm, weights, token_ids, passes, mask)
     assert new is not None

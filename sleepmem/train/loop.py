@@ -25,6 +25,7 @@ from sleepmem.train.rewriting import taught_alone
 from sleepmem.train.settings import TrainSettings
 from sleepmem.train.tasks import Batch, Task
 
+MOST_RETOLD = 3  # times a window is read to know what a pass is to hand on
 EMA = 0.95  # weight of the past in the running accuracy
 
 
@@ -205,23 +206,28 @@ def _clip(lm: SleepForCausalLM, limit: float) -> bool:
 
 def _what_broke(lm: SleepForCausalLM, again: Callable[[], Score]) -> str:
     """Return what is not finite: the first layer by its output, else the last by its gradient."""
-    broken: list[int] = []
+    broken: list[str] = []
 
-    def watch(index: int) -> Callable[[nn.Module, object, tuple[Tensor, LayerState]], None]:
+    def watch(name: str) -> Callable[[nn.Module, object, tuple[Tensor, LayerState]], None]:
         def look(_: nn.Module, __: object, output: tuple[Tensor, LayerState]) -> None:
             h, state = output
             if not all(bool(torch.isfinite(x).all()) for x in (h, *fast_weights([state]))):
-                broken.append(index)
+                broken.append(name)
 
         return look
 
-    hooks = [layer.register_forward_hook(watch(i)) for i, layer in enumerate(lm.model.layers)]
+    stacks = {"layer": lm.model.layers, "loop layer": lm.model.loop_layers}
+    hooks = [
+        layer.register_forward_hook(watch(f"{kind} {index}"))
+        for kind, layers in stacks.items()
+        for index, layer in enumerate(layers)
+    ]
     with torch.no_grad():
         again()
     for hook in hooks:
         hook.remove()
     if broken:
-        return f"the output of layer {broken[0]}"
+        return f"the output of {broken[0]}"
     for name, parameter in reversed(list(lm.named_parameters())):
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
             return f"the gradient of {name}"
@@ -229,11 +235,17 @@ def _what_broke(lm: SleepForCausalLM, again: Callable[[], Score]) -> str:
 
 
 def n_token_passes(settings: TrainSettings, batch: Batch, passes: int) -> int:
-    """Return tokens x passes of a batch, padding included; loop layers count as layers do."""
+    """Return tokens x passes of a batch, padding included.
+
+    With loop layers, which count as layers do, a pass of a sleep is as much of one as it has of the
+    layers. What it takes to know what is to be handed on is counted where nothing else is trained.
+    """
     slept, asked = batch.n_tokens
-    n_layers, handed_on = len(settings.layers), passes - 1
-    if settings.loop_alone:  # the prelude, and for each pass what it is to hand on, and the loop
-        n_prelude = settings.layers.index("G")
-        return slept * (n_prelude + handed_on * (n_prelude + settings.loop_layers)) // n_layers
-    rewritten = slept * handed_on * settings.loop_layers // n_layers
-    return passes * slept + rewritten + settings.loop.wake_passes * asked
+    n_layers, n_asked = len(settings.layers), settings.loop.wake_passes * asked
+    if not settings.loop_layers:
+        return passes * slept + n_asked
+    n_prelude, n_core_end = settings.layers.index("G"), settings.layers.rindex("G") + 1
+    n_through = n_prelude + (passes - 1) * settings.loop_layers
+    if settings.loop_alone:
+        return slept * (n_through + (passes - 1) * MOST_RETOLD * n_prelude) // n_layers
+    return slept * (n_through + passes * (n_core_end - n_prelude)) // n_layers + n_asked

@@ -71,6 +71,11 @@ def _run(
 ) -> dict[str, float]:
     optimizers = build_optimizers(settings, lm)
     is_new = not (folder / RECORD).exists()
+    if is_new and settings.loop_alone and not branch:
+        raise ConfigError(
+            "loop layers alone cannot be trained in a model that has learned nothing",
+            hint="Name by --branch the run that they are to be part of.",
+        )
     if branch and is_new:
         progress = branch_run(branch, settings, lm, optimizers)
     else:
@@ -111,7 +116,7 @@ def _check_livable(settings: TrainSettings, task: Task) -> None:
         return
     raise ConfigError(
         f"task {task.name} is for agents: {problem}",
-        hint="Give a G layer, leave the loop as it is but for --loop-layers, or train "
+        hint="Give a G layer, leave the loop as it is but for --loop-input rewrite, or train "
         "another task, such as depo.",
     )
 

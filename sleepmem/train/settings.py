@@ -51,8 +51,8 @@ class TrainSettings(Value):
             sleep, after it in one batch of ten, or twice before it in another one.
         forcing: weight of the loss on what passes hand on to those after them, where the task
             has hints; 0 leaves the hints alone. See `sleepmem.train.rewriting`.
-        loop_alone: train the loop layers by that loss alone: the rest stays as it is, and nothing
-            is asked.
+        loop_alone: train the loop layers by that loss alone: the rest stays as it is, nothing is
+            asked, and `speech` and `backward` are of no account.
         forcing_from, forcing_to: steps between which fewer and fewer sleeps write what was to be
             handed on instead of what was.
         backward: windows at the end of a life that gradients flow through; None is all.
@@ -126,12 +126,28 @@ class TrainSettings(Value):
                 f"{self.loop_layers} loop layers with --loop-input {self.loop.loop_input}: "
                 "rewrite needs some, and nothing else has them"
             )
-        if (self.forcing or self.loop_alone) and not self.loop_layers:
+        taught = self.forcing or self.loop_alone
+        if taught and not self.loop_layers:
             raise ValueError("forcing and loop_alone teach loop layers: give --loop-layers")
-        if self.loop_alone and min(self.passes) < 2:
-            raise ValueError("loop layers stand between passes: give --passes of 2 and more")
         if self.loop_layers and "G" not in self.layers:
             raise ValueError("loop layers hand on what is written: give a G layer")
+        if self.loop_layers and max(self.passes) < 2:
+            raise ValueError("loop layers stand between passes: give --passes of 2 and more")
+        if self.loop_layers and (self.loop.loop_state, self.loop.wake_passes) != ("carry", 1):
+            raise ValueError("loop layers are for sleep, from the fast weights of the pass before")
+        if self.forcing_from > self.forcing_to or (self.forcing_to and not taught):
+            raise ValueError(
+                f"forcing {self.forcing:g} gives way from step {self.forcing_from} to "
+                f"{self.forcing_to}: give them in this order, or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _alone_is_alone(self) -> Self:
+        if self.loop_alone and self.forcing:
+            raise ValueError("loop_alone has no loss but that of forcing: leave out its weight")
+        if self.loop_alone and min(self.passes) < 2:
+            raise ValueError("loop_alone: what one pass hands on is not used; give --passes 2,3")
         return self
 
     @model_validator(mode="after")

@@ -117,28 +117,23 @@ def test_card_says_of_which_steps_its_weights_are_the_mean(folder: Path) -> None
         assert "it ran with" not in text
 
 
-LOOPS = [
-    Loop(),
-    Loop(loop_input="rewrite"),
-    Loop(loop_state="reset", wake_passes=3),
-    Loop(evict=False),
-]
+REWRITE = {"loop": Loop(loop_input="rewrite"), "loop_layers": 2}
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"passes": (1, 2)},
+        {"forcing": 2.0, "forcing_from": 10, "forcing_to": 30, **REWRITE},
+        {"loop_alone": True, "passes": (2, 3), **REWRITE},
+        {"loop": Loop(loop_state="reset", wake_passes=3)},
+        {"loop": Loop(evict=False), "passes": (1,), "tied": False},
+    ],
+)
 def test_the_command_of_a_card_is_that_of_its_settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loop: Loop
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: dict[str, object]
 ) -> None:
-    forced = {"forcing": 2.0, "forcing_from": 10, "forcing_to": 30, "loop_layers": 2}
-    given = TrainSettings(
-        task="dialogues",
-        steps=9,
-        loop=loop,
-        options={"chained": 60},
-        passes=(1, 2) if loop.evict else (1,),
-        tied=loop.evict,
-        **(forced if loop.loop_input == "rewrite" else {}),
-    )
+    given = TrainSettings(task="dialogues", steps=9, options={"chained": 60}, **others)
     ran: list[TrainSettings] = []
     monkeypatch.setattr(train_run, "run", lambda settings, *_, **__: ran.append(settings) or {})
     words = shlex.split(command_of(given, str(tmp_path / "again")).replace("\\\n", ""))

@@ -20,6 +20,7 @@ from sleepmem.model.checkpoint import (
 )
 from sleepmem.model.config import SleepConfig
 from sleepmem.model.network import SleepForCausalLM
+from sleepmem.model.sleep import sleep
 from sleepmem.train.tokenizer import build_tokenizer, save_tokenizer
 
 
@@ -261,3 +262,29 @@ def test_huge_text_files_are_not_read(folder: Path, name: str) -> None:
     with (folder / name).open("r+b") as file:
         file.truncate(1 << 40)  # a hole: it takes no room on the disk
     assert_refused(folder, f"{name} has {1 << 40} bytes")
+
+
+def test_loop_layers_in_a_model_that_is_never_written_to_are_refused(folder: Path) -> None:
+    rewrite(folder, layer_types=["full_attention"] * 2, num_loop_layers=1)
+    assert_refused(folder, "no layer that is written to")
+
+
+def test_a_checkpoint_of_a_loop_that_is_gone_is_refused(folder: Path) -> None:
+    rewrite(folder, input_injection=True)
+    assert_refused(folder, "input_injection")
+
+
+def test_loop_layers_that_a_checkpoint_lacks_change_nothing_until_they_are_trained(
+    folder: Path,
+) -> None:
+    ids = torch.tensor([[3, 4, 5, 6, 3]])
+    plain = SleepForCausalLM.from_pretrained(folder).eval()
+    grown = SleepForCausalLM.from_pretrained(folder, num_loop_layers=2).eval()
+    h = plain.embed(ids)
+    assert torch.equal(grown.model.rewrite(h), h)
+    for before, after in zip(
+        sleep(plain, plain.model.blank(), ids, 1),
+        sleep(grown, grown.model.blank(), ids, 1),
+        strict=True,
+    ):
+        assert torch.equal(before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -9,7 +10,7 @@ from tokenizers import Tokenizer
 
 from sleepmem.train.loop import Progress
 from sleepmem.train.settings import TrainSettings
-from sleepmem.train.tasks import IGNORED, Batch
+from sleepmem.train.tasks import IGNORED, Batch, Hint, Retold
 from sleepmem.train.tokenizer import build_tokenizer
 
 
@@ -30,6 +31,18 @@ class EchoTask:
 
     def held_out(self, rng: Random, size: int) -> Batch:
         return self.batch(rng, size, 0)
+
+
+class HintedTask(EchoTask):
+    """The same, and a pass is to hand on the token after the one that was told."""
+
+    def batch(self, rng: Random, size: int, stage: int) -> Batch:
+        batch = super().batch(rng, size, stage)
+        [(told, mask)] = batch.windows
+        retold = Retold(told + 1, mask, torch.zeros_like(told))
+        other = Retold(told + 2, mask, torch.zeros_like(told))
+        name = torch.arange(size), *torch.zeros(2, size, dtype=torch.int64)
+        return replace(batch, hint=lambda _: Hint((retold,), ((other,),), *name))
 
 
 class TalkingTask(EchoTask):
@@ -81,6 +94,7 @@ class UncountedTask(EchoTask):
 
 SMALL_TASKS = {
     "echo": EchoTask,
+    "hinted": HintedTask,
     "talking": TalkingTask,
     "silent": SilentTask,
     "late_silent": LateSilentTask,

@@ -104,7 +104,7 @@ def test_the_loop_of_a_model_is_the_sleep_of_agents_bit_for_bit(
     assert g1.keys() == g2.keys()
     if loop == Loop():
         assert all(torch.equal(g1[name], g2[name]) for name in g1)
-    for name in g1:  # those of tokens that every pass reads are summed in another order
+    for name in g1:  # what every pass reads may be summed in another order
         torch.testing.assert_close(g1[name], g2[name], rtol=1e-3, atol=1e-5)
 
 
@@ -161,6 +161,12 @@ def test_passes_at_wake_loop_over_the_question_and_not_over_the_window() -> None
     assert not torch.allclose(found, score(lm, batch, 1).loss, atol=1e-3)
     given = settings(loop=Loop(wake_passes=3))
     assert n_token_passes(given, batch, 4) == 4 * 2 * 21 + 3 * 60
+    for layers, n_prelude, n_core in (("AG", 1, 1), ("AAGAGA", 2, 3)):
+        given = settings(layers=layers, loop=REWRITE, loop_layers=2)
+        n_through = n_prelude + 4 * n_core + 3 * 2
+        assert n_token_passes(given, batch, 4) == 2 * 21 * n_through // len(layers) + 60
+    alone = settings(layers="AG", loop=REWRITE, loop_layers=2, loop_alone=True, passes=(2, 3))
+    assert n_token_passes(alone, batch, 3) == 2 * 21 * (1 + 2 * (2 + 3 * 1)) // 2
 
 
 @torch.no_grad()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
 import torch
-from small_tasks import EchoTask, settings
+from safetensors.torch import load_file
+from small_tasks import EchoTask, settings, silent
 from torch import Tensor
 
 from sleepmem.errors import ConfigError
 from sleepmem.model.network import SleepForCausalLM
 from sleepmem.model.sleep import sleep
-from sleepmem.train.loop import build_model, draw_forced
+from sleepmem.train import run as train_run
+from sleepmem.train.loop import Progress, build_model, draw_forced
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.rewriting import (
@@ -231,7 +234,9 @@ def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None
             assert {tensor.device.type for tensor in parts} == {"meta"}
 
 
-def test_a_run_without_loop_layers_goes_on_with_fresh_ones_by_a_branch_alone(tmp_path) -> None:
+def test_a_run_without_loop_layers_goes_on_with_fresh_ones_by_a_branch_alone(
+    tmp_path: Path,
+) -> None:
     plain = settings(layers="AG", n_heads=2)
     lm = build_model(plain, EchoTask())
     progress = load_run(tmp_path / "none", plain, lm, build_optimizers(plain, lm))
@@ -245,3 +250,48 @@ def test_a_run_without_loop_layers_goes_on_with_fresh_ones_by_a_branch_alone(tmp
         assert torch.equal(parameter, fresh[name])
     with pytest.raises(ConfigError, match="another model"):
         read_run(tmp_path, build_model(given(), EchoTask()))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("small_tasks")
+@pytest.mark.parametrize("how", [{"loop_alone": True, "passes": (2, 3)}, {"forcing": 0.3}])
+def test_a_run_that_was_killed_and_resumed_teaches_as_an_unbroken_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, object]
+) -> None:
+    monkeypatch.setattr(train_run, "SAVE_EVERY_S", 0.0)
+    plain = settings(layers="AG", n_heads=2, steps=5)
+    train_run.run(plain, tmp_path / "plain", silent)
+    looped = given(task="hinted", steps=30, forcing_from=5, forcing_to=20, **how)
+
+    def killed(progress: Progress, loss: float) -> None:
+        if progress.step == 12:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_run.run(looped, tmp_path / "cut", killed, branch=tmp_path / "plain")
+    train_run.run(looped, tmp_path / "cut", silent)
+    losses: list[float] = []
+    train_run.run(
+        looped, tmp_path / "whole", lambda _, loss: losses.append(loss), branch=tmp_path / "plain"
+    )
+    before, cut, whole = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("plain", "cut", "whole")
+    )
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+    stays = {name for name in before if torch.equal(before[name], whole[name])}
+    assert (stays == before.keys()) == looped.loop_alone
+    if looped.loop_alone:
+        assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.usefixtures("small_tasks")
+def test_loop_layers_alone_are_trained_in_a_model_that_has_learned_something(
+    tmp_path: Path,
+) -> None:
+    alone = given(task="hinted", steps=3, loop_alone=True, passes=(2, 3))
+    with pytest.raises(ConfigError, match="learned nothing") as caught:
+        train_run.run(alone, tmp_path / "run", silent)
+    assert "--branch" in (caught.value.hint or "")

@@ -29,6 +29,9 @@ from sleepmem.train.tasks import find_task
 pytestmark = pytest.mark.usefixtures("small_tasks")
 
 
+LOOPED = {"loop": {"loop_input": "rewrite"}, "loop_layers": 2}
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -51,10 +54,18 @@ pytestmark = pytest.mark.usefixtures("small_tasks")
         {"forcing": 0.3},
         {"forcing": -1.0},
         {"loop_alone": True, "passes": (2, 4)},
+        {"loop_alone": True, **LOOPED},
+        {"loop_alone": True, **LOOPED, "passes": (2, 4), "forcing": 0.3},
+        {"layers": "AA", **LOOPED},
+        {"loop_layers": 2, "loop": {"loop_input": "rewrite", "loop_state": "reset"}},
+        {"loop_layers": 2, "loop": {"loop_input": "rewrite", "wake_passes": 3}},
+        {"passes": (1,), **LOOPED},
+        {"forcing": 0.3, **LOOPED, "forcing_from": 5, "forcing_to": 3},
+        {"forcing": 0.0, **LOOPED, "forcing_to": 5},
     ],
 )
 def test_settings_that_can_never_work_are_refused(given: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(given)).replace("_", ".")) as caught:
+    with pytest.raises(ConfigError, match="loop|" + next(iter(given)).replace("_", ".")) as caught:
         checked_settings({"task": "echo", "steps": 1} | given)
     assert caught.value.hint
 
@@ -116,11 +127,17 @@ def break_layer(lm: SleepForCausalLM, found: Score) -> Score:
     return replace(found, loss=found.loss * torch.nan)
 
 
+def break_loop_layer(lm: SleepForCausalLM, found: Score) -> Score:
+    lm.model.loop_layers[1].mixer_norm.weight.data.fill_(torch.nan)
+    return replace(found, loss=found.loss * torch.nan)
+
+
 @pytest.mark.parametrize(
     ("task", "breaks", "what"),
     [
         ("late_silent", None, "the loss"),
         ("echo", break_layer, "the output of layer 1"),
+        ("echo", break_loop_layer, "the output of loop layer 1"),
         ("echo", break_gradient, r"the gradient of model\.layers\.1\.mlp\.down\.weight"),
     ],
 )
@@ -133,7 +150,8 @@ def test_what_breaks_at_step_7_is_named_and_the_save_before_it_loads(
 ) -> None:
     monkeypatch.setattr(runs, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(runs, "CURVE_POINTS", 1)
-    how, n_scored, models = settings(task=task), 0, []
+    looped = {**LOOPED, "passes": (2,)} if breaks is break_loop_layer else {}
+    how, n_scored, models = settings(task=task, **looped), 0, []
 
     def scored(lm: SleepForCausalLM, *given: Any, **more: Any) -> Score:
         nonlocal n_scored

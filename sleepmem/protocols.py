@@ -141,7 +141,7 @@ class SleepLM(Protocol):
     ) -> Iterator[SleepStep]:
         """Write at most a window of ids into a copy of `weights`, in `passes` >= 1 passes.
 
-        Depends on nothing but its arguments. Cost: `passes` forwards over the ids.
+        Depends on nothing but its arguments. Cost grows with the ids times `passes`.
 
         Raises:
             NonFiniteWeights: an update diverged.

@@ -99,7 +99,7 @@ async def killed_everywhere(
     """Kill a process at each point of every shard in turn, look at what it left, and say where."""
     is_rows = template.name.startswith("rows")
     n_shards = 1 if counts is is_any else N_SHARDS
-    at, seen = shard + 1, set()
+    at, seen = shard + 1, set[str]()
     while True:
         folder = ram / str(at)
         shutil.copytree(template, folder)

@@ -86,7 +86,7 @@ def _lives(seed: int, split: Split = Split.TRAIN) -> list[Life]:
 @pytest.mark.parametrize("split", Split)
 def test_hints_say_the_same_of_who_is_explained(split: Split) -> None:
     n_hinted = 0
-    for seed in range(6):
+    for seed in range(3):
         lives = _lives(seed, split)
         for number, (ids, mask) in enumerate(told(lives, 512)):
             hint = hint_of(lives, 512, number)
@@ -109,7 +109,7 @@ def test_hints_say_the_same_of_who_is_explained(split: Split) -> None:
             assert torch.equal(ids[context, named], ids[context, told_at])
             assert len(named) > 0.7 * len(mentions)
             n_hinted += len(mentions)
-    assert n_hinted > 5 * N_CHAINS
+    assert n_hinted > 3 * N_CHAINS
 
 
 def test_what_does_not_fit_a_window_is_not_hinted_at() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sleepmem.errors import ConfigError, SleepmemError
 from sleepmem.model.config import ATTENTION, RECURRENT, SleepConfig
 from sleepmem.model.network import LayerState, SleepForCausalLM, fast_weights
+from sleepmem.model.sleep import n_layer_passes
 from sleepmem.train.objective import Reading, Score, When, score
 from sleepmem.train.optimizers import Optimizers, learning_rate
 from sleepmem.train.rewriting import taught_alone
@@ -134,7 +135,7 @@ def train(
             raise TrainingDiverged(progress.step, _what_broke(lm, again))
         optimizers.step(learning_rate(settings, progress.step))
         progress.step += 1
-        progress.n_tokens += n_token_passes(settings, batch, passes)
+        progress.n_tokens += n_token_passes(lm, settings, batch, passes)
         progress.seconds += monotonic() - started
         was_told = is_forced and result.rewriting is not None
         if passes == max(offered) and len(result.right) and not was_told:
@@ -234,18 +235,16 @@ def _what_broke(lm: SleepForCausalLM, again: Callable[[], Score]) -> str:
     return "the loss"
 
 
-def n_token_passes(settings: TrainSettings, batch: Batch, passes: int) -> int:
+def n_token_passes(lm: SleepForCausalLM, settings: TrainSettings, batch: Batch, passes: int) -> int:
     """Return tokens x passes of a batch, padding included.
 
     With loop layers, which count as layers do, a pass of a sleep is as much of one as it has of the
     layers. What it takes to know what is to be handed on is counted where nothing else is trained.
     """
     slept, asked = batch.n_tokens
-    n_layers, n_asked = len(settings.layers), settings.loop.wake_passes * asked
-    if not settings.loop_layers:
-        return passes * slept + n_asked
-    n_prelude, n_core_end = settings.layers.index("G"), settings.layers.rindex("G") + 1
-    n_through = n_prelude + (passes - 1) * settings.loop_layers
-    if settings.loop_alone:
-        return slept * (n_through + (passes - 1) * MOST_RETOLD * n_prelude) // n_layers
-    return slept * (n_through + passes * (n_core_end - n_prelude)) // n_layers + n_asked
+    n_through, n_layers = n_layer_passes(lm, passes), len(lm.model.layers)
+    if settings.loop_alone:  # nothing is written or asked
+        n_through -= passes * len(lm.model.core)
+        n_through += (passes - 1) * MOST_RETOLD * len(lm.model.prelude)
+        asked = 0
+    return slept * n_through // n_layers + settings.loop.wake_passes * asked

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepmem.model.network import SleepForCausalLM, fast_weights
+from sleepmem.model.sleep import sleep
 from sleepmem.train.settings import Loop
 
 Weights = tuple[Tensor, ...]
@@ -31,13 +32,9 @@ def loop_sleep(
     loop: Loop,
 ) -> Weights:
     """Write a window into fast weights; arguments as those of `sleepmem.model.sleep.sleep`."""
-    start = after = tuple(weights)
-    if loop.loop_input == "rewrite":
-        h = lm.model.begin(lm.embed(token_ids), mask)
-        for n in range(passes):
-            h = lm.model.rewrite(h, mask) if n else h
-            after = lm.model.write(h, after if loop.loop_state == "carry" else start, mask)
-        return after
+    if loop.loop_input == "rewrite":  # nothing of it is ever changed
+        return sleep(lm, weights, token_ids, passes, mask)
+    start = tuple(weights)
     _, after = _repeat(lm, start, lm.embed(token_ids), passes, mask, loop)
     return after
 

@@ -95,8 +95,8 @@ def _squares(h: Tensor, known: Tensor) -> Tensor:
 def pointing_loss(lm: SleepForCausalLM, first: Tensor, mask: Tensor | None, hint: Hint) -> Tensor:
     """Return how little the first loop layer looks from a name to where it is explained.
 
-    The mean cross-entropy of attention, nats over names and heads. Without it a hundred times as
-    many steps go by before names are matched at all.
+    The mean cross-entropy of attention, nats over names and heads. Without it names were hardly
+    matched after 1,000 steps, with it most were after 200.
     """
     block = lm.model.loop_layers[0]
     assert isinstance(block, Block)

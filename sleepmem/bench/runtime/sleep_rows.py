@@ -19,6 +19,7 @@ from sleepmem.errors import SleepmemError
 from sleepmem.model.checkpoint import checkpoint_folder, read_weights
 from sleepmem.model.native import WakeState
 from sleepmem.model.network import SleepForCausalLM
+from sleepmem.model.sleep import sleep as whole_sleep
 from sleepmem.policy import TaskBoundary
 from sleepmem.runtime.agent import Agent
 from sleepmem.runtime.awake import Residents
@@ -60,15 +61,12 @@ async def sleep_rows(setting: Setting, report: Report) -> list[Row]:
 
 def read_plainly(network: SleepForCausalLM, window: torch.Tensor, passes: int) -> None:
     """Run the layers of that many passes over a whole window, as when it is read."""
-    model, h, weights = network.model, network.embed(window), network.model.blank()
-    if not model.loop_layers:
-        for _ in range(passes):
-            model(h, model.window_start(weights))
+    model, weights = network.model, network.model.blank()
+    if model.loop_layers:
+        whole_sleep(network, weights, window, passes)
         return
-    h = model.begin(h)
-    for n in range(passes):
-        h = model.rewrite(h) if n else h
-        model.write(h, weights)
+    for _ in range(passes):
+        model(network.embed(window), model.window_start(weights))
 
 
 async def beside_rows(setting: Setting, report: Report) -> list[Row]:

@@ -160,13 +160,15 @@ def test_passes_at_wake_loop_over_the_question_and_not_over_the_window() -> None
     torch.testing.assert_close(found, loss, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found, score(lm, batch, 1).loss, atol=1e-3)
     given = settings(loop=Loop(wake_passes=3))
-    assert n_token_passes(given, batch, 4) == 4 * 2 * 21 + 3 * 60
+    assert n_token_passes(lm, given, batch, 4) == 4 * 2 * 21 + 3 * 60
     for layers, n_prelude, n_core in (("AG", 1, 1), ("AAGAGA", 2, 3)):
         given = settings(layers=layers, loop=REWRITE, loop_layers=2)
+        looped = make(layers, loop=REWRITE, loop_layers=2)
         n_through = n_prelude + 4 * n_core + 3 * 2
-        assert n_token_passes(given, batch, 4) == 2 * 21 * n_through // len(layers) + 60
+        assert n_token_passes(looped, given, batch, 4) == 2 * 21 * n_through // len(layers) + 60
     alone = settings(layers="AG", loop=REWRITE, loop_layers=2, loop_alone=True, passes=(2, 3))
-    assert n_token_passes(alone, batch, 3) == 2 * 21 * (1 + 2 * (2 + 3 * 1)) // 2
+    looped = make("AG", loop=REWRITE, loop_layers=2)
+    assert n_token_passes(looped, alone, batch, 3) == 2 * 21 * (1 + 2 * (2 + 3 * 1)) // 2
 
 
 @torch.no_grad()

@@ -28,7 +28,6 @@ from sqlalchemy import (
 from sleepmem.errors import AgentNotFound, Conflict, LeaseLost, SleepmemError
 from sleepmem.store import schema
 from sleepmem.store.columns import JsonText
-from sleepmem.store.inserts import insert_rows
 from sleepmem.store.rows import (
     AnyRow,
     closed_stop,
@@ -38,6 +37,7 @@ from sleepmem.store.rows import (
     stream_stop,
     unknown_thread,
 )
+from sleepmem.store.worked_out import insert_rows, rows_of
 from sleepmem.types import FinishReason, LoggedMessage, Thread, Turn, TurnState
 
 _ABANDONED, _STAGED, _DONE = (
@@ -119,6 +119,11 @@ def insert_turns(connection: Connection, turns: Sequence[tuple[int, Turn]]) -> N
     insert_rows(connection, schema.message, messages)
 
 
+def new_id(now: datetime) -> str:
+    """Return an unguessable id that sorts behind older ones: their index grows at its end."""
+    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+
+
 def _locked(connection: Connection, appends: Sequence[Append], waits: bool) -> list[int]:
     """Lock the agents until the transaction ends; return the appends to those that are locked.
 
@@ -156,8 +161,7 @@ def _stage(
     found: dict[int, Turn | SleepmemError] = {}
     staged: list[tuple[int, Turn]] = []
     abandoned: list[dict[str, int]] = []
-    ids = _new_ids(len(stagings))
-    for (n, staging), turn_id in zip(stagings.items(), ids, strict=True):
+    for n, staging in stagings.items():
         end = ends.get(staging.thread.id)
         if end is None or (end.name, end.epoch) != (staging.agent, staging.epoch):
             found[n] = _disowned(connection, staging) or unknown_thread(staging.thread)
@@ -170,7 +174,7 @@ def _stage(
         if end.staged_seq is not None:
             stop = max(end.staged_start, min(stop, closed))
             abandoned.append({"owner": end.owner, "place": end.staged_seq, "cut": stop})
-        found[n] = turn = _turn(turn_id, staging, (end.last_seq or 0) + 1, max(stop, closed))
+        found[n] = turn = _turn(staging, (end.last_seq or 0) + 1, max(stop, closed))
         staged.append((end.owner, turn))
     if abandoned:
         connection.execute(_ABANDON, abandoned)
@@ -179,15 +183,9 @@ def _stage(
     return found
 
 
-def _new_ids(n: int) -> list[str]:
-    """Return unguessable ids; one call to the system for all."""
-    whole = secrets.token_hex(16 * n)
-    return [whole[start : start + 32] for start in range(0, len(whole), 32)]
-
-
-def _turn(turn_id: str, staging: Staging, seq: int, start: int) -> Turn:
+def _turn(staging: Staging, seq: int, start: int) -> Turn:
     return Turn(
-        id=turn_id,
+        id=new_id(staging.now),
         agent=staging.agent,
         thread_id=staging.thread.id,
         seq=seq,
@@ -256,6 +254,8 @@ def _all(
     connection: Connection, of: Mapping[str, Select[Any]], asked: Mapping[str, Any]
 ) -> Sequence[AnyRow]:
     """Return the rows of a statement that each database has its own form of."""
+    if connection.dialect.name == _SQLITE:
+        return rows_of(connection, of[_SQLITE], asked)
     return connection.execute(of[connection.dialect.name], asked).all()
 
 

@@ -112,8 +112,8 @@ turn = Table(
         "agent_id",
         "request_id",
         unique=True,
-        sqlite_where=text("state <> 'abandoned'"),
-        postgresql_where=text("state <> 'abandoned'"),
+        sqlite_where=text("state <> 'abandoned' AND request_id IS NOT NULL"),
+        postgresql_where=text("state <> 'abandoned' AND request_id IS NOT NULL"),
     ),
     Index(
         "uq_sleepmem_turn_staged",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
@@ -24,7 +23,7 @@ from sleepmem.bench import Report, Row
 from sleepmem.bench.runtime import wal
 from sleepmem.bench.runtime.measured import in_turns
 from sleepmem.store import SqlEpisodeLog, open_log
-from sleepmem.store.appends import insert_turns
+from sleepmem.store.appends import insert_turns, new_id
 from sleepmem.store.commits import GroupCommit
 from sleepmem.store.engine import append_engine, normalised
 from sleepmem.types import MAIN, FinishReason, LoggedMessage, Role, Thread, Turn, TurnState
@@ -34,7 +33,9 @@ N_ROUNDS = 60  # interleaved with what they are compared with
 TEXT = "a message of the length that people write to each other, more or less " * 4
 IDS = tuple(range(64))
 
-_BIRTH = datetime(2026, 1, 1, tzinfo=UTC)
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Writer:
     async def stage(self, *, done: bool = False) -> Turn:
         message = LoggedMessage(role=Role.USER, content=TEXT, token_ids=IDS)
         return await self.log.stage(
-            self.thread, self.epoch, [message], request_id=None, done=done, now=_BIRTH
+            self.thread, self.epoch, [message], request_id=None, done=done, now=_now()
         )
 
     async def turn(self) -> None:
@@ -65,7 +66,7 @@ async def writers(database: Path, n: int, *, durable: bool = True) -> AsyncItera
         found = []
         for name in (f"agent-{k}" for k in range(n)):
             epoch = await log.claim(
-                name, fingerprint="f" * 64, holder="bench", create=True, now=_BIRTH
+                name, fingerprint="f" * 64, holder="bench", create=True, now=_now()
             )
             thread = await log.thread(name, epoch, branch=MAIN, name=MAIN, system=None)
             found.append(Writer(log, thread, epoch))
@@ -86,7 +87,7 @@ async def plain(database: Path, writer: Writer) -> AsyncIterator[Callable[[], Aw
     def run(connection: Any, seqs: Sequence[int]) -> list[Turn]:
         turns = [
             Turn(
-                id=secrets.token_hex(16),
+                id=new_id(_now()),
                 agent=writer.thread.agent,
                 thread_id=writer.thread.id,
                 seq=seq,
@@ -95,7 +96,7 @@ async def plain(database: Path, writer: Writer) -> AsyncIterator[Callable[[], Aw
                 start=(seq - 1) * len(IDS),
                 stop=seq * len(IDS),
                 messages=(message,),
-                created_at=_BIRTH,
+                created_at=_now(),
             )
             for seq in seqs
         ]

@@ -120,8 +120,11 @@ def insert_turns(connection: Connection, turns: Sequence[tuple[int, Turn]]) -> N
 
 
 def new_id(now: datetime) -> str:
-    """Return an unguessable id that sorts behind older ones: their index grows at its end."""
-    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+    """Return an unguessable id of 32 hex digits: milliseconds since 1970, then 80 random bits.
+
+    So most sort behind older ones, and the index of ids grows at its end. Nothing rests on that.
+    """
+    return f"{max(0, int(now.timestamp() * 1000)):012x}{secrets.token_hex(10)}"
 
 
 def _locked(connection: Connection, appends: Sequence[Append], waits: bool) -> list[int]:
@@ -252,8 +255,8 @@ def _finish(
 
 def _all(
     connection: Connection, of: Mapping[str, Select[Any]], asked: Mapping[str, Any]
-) -> Sequence[AnyRow]:
-    """Return the rows of a statement that each database has its own form of."""
+) -> Sequence[Any]:
+    """Return the rows, by name, of a statement that each database has its own form of."""
     if connection.dialect.name == _SQLITE:
         return rows_of(connection, of[_SQLITE], asked)
     return connection.execute(of[connection.dialect.name], asked).all()

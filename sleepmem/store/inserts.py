@@ -1,4 +1,4 @@
-"""Inserts that Core has no one word for."""
+"""Inserts that say what to do about a row that is there: of each database its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-# by the name of a dialect: an insert that can be told what to do about a row that is there
+# by the name of a dialect
 INSERTS: dict[str, Callable[[Table], postgresql.Insert | sqlite.Insert]] = {
     "postgresql": postgresql.insert,
     "sqlite": sqlite.insert,

@@ -106,7 +106,7 @@ turn = Table(
     Column("finish_reason", OneOf(FinishReason)),
     Column("created_at", Utc, nullable=False),
     Index(None, "thread_id", "start", "stop"),
-    # the id of an abandoned request is free again
+    # the id of an abandoned request is free again; one without an id would be written for nothing
     Index(
         "uq_sleepmem_turn_agent_id_request_id",
         "agent_id",

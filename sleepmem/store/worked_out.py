@@ -1,6 +1,8 @@
 """Statements of appends that are worked out once, with the types of what goes in and comes out.
 
-Core works out both again for every run and every row, which takes longer than SQLite takes.
+Of an insert Core works out the types again for every row, which takes longer than SQLite takes to
+write it; of a query it looks up for every run what it worked out before, which costs a lone append
+a tenth of its time.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 
-Change = Callable[[Any], Any]
+_Change = Callable[[Any], Any]
 
 _SQLITE = SQLiteDialect_pysqlite(paramstyle="named")
 _DIALECTS: dict[str, Dialect] = {
@@ -39,14 +41,14 @@ def rows_of(connection: Connection, query: Select[Any], given: Mapping[str, Any]
     """Return the rows of a query of SQLite, as named tuples.
 
     Args:
+        query: made once; what is worked out of it is kept for as long as the process.
         given: the values of its parameters.
     """
     look = _look(query)
-    stored = look.constants | dict(given)
-    for name, change in look.to_stored:
-        stored[name] = change(stored[name])
+    stored = look.constants | {name: change(given[name]) for name, change in look.to_stored}
     rows = []
-    for cells in map(list, connection.exec_driver_sql(look.statement, stored)):
+    for row in connection.exec_driver_sql(look.statement, stored).all():
+        cells = list(row)
         for n, change in look.to_read:
             cells[n] = change(cells[n])
         rows.append(look.row(*cells))
@@ -56,15 +58,15 @@ def rows_of(connection: Connection, query: Select[Any], given: Mapping[str, Any]
 class _Look(NamedTuple):
     statement: str
     constants: dict[str, Any]
-    to_stored: list[tuple[str, Change]]
-    to_read: list[tuple[int, Change]]
+    to_stored: list[tuple[str, _Change]]
+    to_read: list[tuple[int, _Change]]
     row: Callable[..., Any]
 
 
 @cache
 def _insert(
     table: Table, database: str, names: tuple[str, ...]
-) -> tuple[str, list[tuple[str, Change]]]:
+) -> tuple[str, list[tuple[str, _Change]]]:
     """Return the statement, and what turns values of columns into what the driver takes."""
     dialect = _DIALECTS[database]
     statement = insert(table).compile(dialect=dialect, column_keys=names)
@@ -77,16 +79,20 @@ def _insert(
 @cache
 def _look(query: Select[Any]) -> _Look:
     statement, columns = query.compile(dialect=_SQLITE), query.selected_columns
-    stored = [
-        (name, bind.type.dialect_impl(_SQLITE).bind_processor(_SQLITE))
-        for name, bind in statement.binds.items()
-        if bind.required
-    ]
+    binds = {name: statement.binds[name] for name in statement.params}
+    stored = {
+        name: bind.type.dialect_impl(_SQLITE).bind_processor(_SQLITE) or _as_it_is
+        for name, bind in binds.items()
+    }
     read = [c.type.dialect_impl(_SQLITE).result_processor(_SQLITE, None) for c in columns]
     return _Look(
         str(statement),
-        statement.params,
-        [(name, change) for name, change in stored if change is not None],
+        {name: stored[name](bind.value) for name, bind in binds.items() if not bind.required},
+        [(name, stored[name]) for name, bind in binds.items() if bind.required],
         [(n, change) for n, change in enumerate(read) if change is not None],
         namedtuple("Found", columns.keys()),
     )
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -124,6 +124,32 @@ async def test_up_down_up_with_rows(url: str) -> None:
     assert await check(url) == head()
 
 
+async def test_migrated_indexes_have_the_conditions_of_the_schema(url: str) -> None:
+    """Alembic compares columns alone."""
+
+    def conditions() -> dict[str, str]:
+        with engine.connect() as connection:
+            look = inspect(connection)
+            return {
+                str(index["name"]): str(where)
+                for table in metadata.tables
+                for index in look.get_indexes(table)
+                if (where := index["dialect_options"].get(f"{engine.dialect.name}_where"))
+                is not None
+            }
+
+    await upgrade(url)
+    engine = sync_engine(normalised(url))
+    migrated = conditions()
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+        metadata.create_all(connection)
+    assert conditions() == migrated
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+    assert "request_id IS NOT NULL" in migrated["uq_sleepmem_turn_agent_id_request_id"]
+
+
 async def test_way_back_drops_only_the_tables_that_came_since(url: str) -> None:
     await live(url)
 

@@ -85,9 +85,10 @@ async def plain(database: Path, writer: Writer) -> AsyncIterator[Callable[[], Aw
     seqs = count(1)
 
     def run(connection: Any, seqs: Sequence[int]) -> list[Turn]:
+        now = _now()
         turns = [
             Turn(
-                id=new_id(_now()),
+                id=new_id(now),
                 agent=writer.thread.agent,
                 thread_id=writer.thread.id,
                 seq=seq,
@@ -96,7 +97,7 @@ async def plain(database: Path, writer: Writer) -> AsyncIterator[Callable[[], Aw
                 start=(seq - 1) * len(IDS),
                 stop=seq * len(IDS),
                 messages=(message,),
-                created_at=_now(),
+                created_at=now,
             )
             for seq in seqs
         ]

@@ -143,3 +143,25 @@ async def test_readers_do_not_wait_for_a_writer_and_see_one_state(tmp_path: Path
         assert reader.scalar(count) == 1
     reads.dispose()
     await engine.dispose()
+
+
+@pytest.mark.postgres
+async def test_postgres_is_asked_for_its_isolation_whatever_its_default(postgres_url: str) -> None:
+    """Who waited for a lock would fail, or read what was, under a stricter default."""
+    stricter = {"options": "-c default_transaction_isolation=serializable"}
+    url = normalised(postgres_url).update_query_dict(stricter)
+    isolation = text("SHOW transaction_isolation")
+    found = {}
+    for name, engine in (("append", append_engine(url)), ("read", read_engine(url))):
+        with engine.begin() as connection:
+            found[name] = connection.scalar(isolation)
+        engine.dispose()
+    writes = async_engine(url)
+    async with writes.begin() as waiting:
+        found["write"] = await waiting.scalar(isolation)
+    await writes.dispose()
+    assert found == {
+        "append": "read committed",
+        "write": "read committed",
+        "read": "repeatable read",
+    }

@@ -92,21 +92,28 @@ def _squares(h: Tensor, known: Tensor) -> Tensor:
     return h[known].float().square().sum()
 
 
-def pointing_loss(lm: SleepForCausalLM, first: Tensor, mask: Tensor | None, hint: Hint) -> Tensor:
+def pointing_loss(
+    lm: SleepForCausalLM, h: Tensor, mask: Tensor | None, hint: Hint, n: int
+) -> Tensor:
     """Return how little the first loop layer looks from a name to where it is explained.
 
     The mean cross-entropy of attention, nats over names and heads. Without it names were hardly
     matched after 1,000 steps, with it most were after 200.
+
+    Args:
+        h: what pass `n`, from 0, wrote.
     """
     block = lm.model.loop_layers[0]
     assert isinstance(block, Block)
     assert isinstance(block.mixer, WindowAttention)
-    q, k, _, _ = block.mixer.inputs(block.mixer_norm(first), None, mask)
-    asking, asked = q[hint.context, :, hint.named].float(), k[hint.context].float()
-    scores = torch.einsum("nhd,nhtd->nht", asking, asked)
-    later = torch.arange(k.shape[2], device=k.device) > hint.named[:, None, None]
+    q, k, _, _ = block.mixer.inputs(block.mixer_norm(h), None, mask)
+    context, named, told = (t[hint.of_pass == n] for t in (hint.context, hint.named, hint.told))
+    if not len(named):
+        return h.new_zeros(())
+    scores = torch.einsum("nhd,nhtd->nht", q[context, :, named].float(), k[context].float())
+    later = torch.arange(k.shape[2], device=k.device) > named[:, None, None]
     nats = -F.log_softmax((scores / k.shape[-1] ** 0.5).masked_fill(later, -math.inf), dim=-1)
-    return nats.gather(2, hint.told[:, None, None].expand(-1, nats.shape[1], 1)).mean()
+    return nats.gather(2, told[:, None, None].expand(-1, nats.shape[1], 1)).mean()
 
 
 def taught_sleep(
@@ -166,7 +173,7 @@ def _handed_on(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield what each pass but the last hands on, and the loss of it.
 
-    `rewriting_loss`, and with a hint `confusion_loss` and for the first `pointing_loss`, weighted.
+    `rewriting_loss`, and with a hint `confusion_loss` and `pointing_loss`, weighted.
     """
     h = first
     for n in range(passes - 1):
@@ -175,8 +182,8 @@ def _handed_on(
         loss = rewriting_loss(found, want)
         if others:
             loss = loss + CONFUSION * confusion_loss(found, want, others)
-        if not n and hint and len(hint.named):
-            loss = loss + POINTING * pointing_loss(lm, first, mask, hint)
+        if hint:
+            loss = loss + POINTING * pointing_loss(lm, h, mask, hint, n)
         h = want.h if is_forced else found
         yield h, loss
 

@@ -24,14 +24,14 @@ class Mention(NamedTuple):
     Attributes:
         start, stop: characters of the name.
         readings: who that is, after each of `PASSES` passes.
-        told: characters up to the end of the name where the message says earlier who that is; 0 if
-            it does later.
+        told: for each of them, characters up to the end of the name of whom its reading changes,
+            where the message says earlier who that is; 0 if it does not, or later.
     """
 
     start: int
     stop: int
     readings: tuple[str, ...]
-    told: int = 0
+    told: tuple[int, ...] = ()
 
 
 class _Who(NamedTuple):
@@ -53,12 +53,14 @@ def mentions(facts: Sequence[Fact], sentences: Sequence[str], text: str) -> tupl
         text: all of them in one message.
     """
     found, begin, told = [], 0, dict[str, int]()
-    for fact, sentence, read in zip(facts, sentences, readings(facts, PASSES), strict=True):
+    for fact, sentence, read in zip(facts, sentences, _readings(facts, PASSES), strict=True):
         begin = text.index(sentence, begin)
         end = begin + len(sentence)
         name = _named(fact.subject.name, text, begin, end)
-        if name and read[-1] != fact.subject.name:
-            found.append(Mention(*name.span(), read, told.get(fact.subject.name, 0)))
+        if name and read[-1].path:
+            before = (_Who(fact.subject), *read[:-1])
+            told_at = tuple(told.get(who.root.name, 0) for who in before)
+            found.append(Mention(*name.span(), tuple(who.name for who in read), told_at))
         if fact.relation.value in PEOPLE and (value := _named(fact.value, text, begin, end)):
             told[fact.value] = value.end()
         begin = end
@@ -75,14 +77,19 @@ def _named(name: str, text: str, begin: int, end: int) -> re.Match[str] | None:
 
 
 def readings(facts: Sequence[Fact], passes: int) -> list[tuple[str, ...]]:
-    """Return who the subject of each fact is found to be by each pass over facts in this order.
+    """Return who the subject of each fact is found to be by each pass over facts in this order."""
+    return [tuple(who.name for who in read) for read in _readings(facts, passes)]
+
+
+def _readings(facts: Sequence[Fact], passes: int) -> list[tuple[_Who, ...]]:
+    """Return what `readings` does.
 
     A pass reads what the one before it left, finds who that is from what it and those before it
     have read so far, and then learns what the fact says of whom it read.
     """
     read = [_Who(fact.subject) for fact in facts]
     known: dict[str, _Who] = {}
-    found: list[list[str]] = [[] for _ in facts]
+    found: list[list[_Who]] = [[] for _ in facts]
     for _ in range(passes):
         for n, fact in enumerate(facts):
             root, path = read[n]
@@ -91,5 +98,5 @@ def readings(facts: Sequence[Fact], passes: int) -> list[tuple[str, ...]]:
                 read[n] = _Who(nearer.root, (*nearer.path, *path))
             if fact.relation.value in PEOPLE:
                 known[fact.value] = _Who(root, (*path, fact.relation))
-            found[n].append(read[n].name)
-    return [tuple(names) for names in found]
+            found[n].append(read[n])
+    return [tuple(each) for each in found]

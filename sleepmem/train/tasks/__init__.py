@@ -40,12 +40,14 @@ class Hint(NamedTuple):
     Attributes:
         retold: by pass; the last is for all later ones.
         confused: the same, with people taken for each other: what is not to be handed on.
-        context, named, told: (names,) which of the batch, the last token of somebody who is called
-            by name, and that of the same name earlier in the window, where it says who that is.
+        of_pass, context, named, told: (names,) which pass from 0 and which of the batch, the last
+            token of somebody who is called by name, and that of the name earlier in the window
+            where it says who that is, or who that pass was handed on to be.
     """
 
     retold: tuple[Retold, ...]
     confused: tuple[tuple[Retold, ...], ...]
+    of_pass: Tensor
     context: Tensor
     named: Tensor
     told: Tensor
@@ -59,7 +61,7 @@ class Hint(NamedTuple):
         def moved(each: tuple[Retold, ...]) -> tuple[Retold, ...]:
             return tuple(Retold(*(t.to(device) for t in retold)) for retold in each)
 
-        named = (t.to(device) for t in (self.context, self.named, self.told))
+        named = (t.to(device) for t in (self.of_pass, self.context, self.named, self.told))
         return Hint(moved(self.retold), tuple(map(moved, self.confused)), *named)
 
 

@@ -38,7 +38,7 @@ def hint_of(lives: Sequence[Life], window: int, number: int) -> Hint | None:
     all_of = [each for told in (retold, *confused) for each in told]
     if max(max(each.ids.shape[1], each.token.shape[1]) for each in all_of) > window:
         return None
-    named = torch.tensor([*_explained(said)], dtype=torch.int64).view(-1, 3)
+    named = torch.tensor([*_explained(said)], dtype=torch.int64).view(-1, 4)
     return Hint(retold, tuple(confused), *named.unbind(1))
 
 
@@ -73,15 +73,16 @@ def _retold(said: Spoken, n: int, shift: int) -> Retold:
     return Retold(*padded(ids), went_to)
 
 
-def _explained(said: Spoken) -> Iterator[tuple[int, int, int]]:
-    """Yield a life, the last token of a name, and that of the name where it is explained."""
+def _explained(said: Spoken) -> Iterator[tuple[int, int, int, int]]:
+    """Yield a pass, a life, the last token of a name, and that of the one that it is found by."""
     for life, lines in enumerate(said):
         n_tokens = 0
         for line, ids in lines:
             for mention in line.mentions:
-                if mention.told:
-                    named, told = line.text[: mention.stop], line.text[: mention.told]
-                    yield life, n_tokens + _n_tokens(named), n_tokens + _n_tokens(told)
+                named = n_tokens + _n_tokens(line.text[: mention.stop])
+                for number, told in enumerate(mention.told):
+                    if told:
+                        yield number, life, named, n_tokens + _n_tokens(line.text[:told])
             n_tokens += len(ids)
 
 

@@ -41,7 +41,8 @@ class HintedTask(EchoTask):
         [(told, mask)] = batch.windows
         retold = Retold(told + 1, mask, torch.zeros_like(told))
         other = Retold(told + 2, mask, torch.zeros_like(told))
-        name = torch.arange(size), *torch.zeros(2, size, dtype=torch.int64)
+        none = torch.zeros(size, dtype=torch.int64)
+        name = none, torch.arange(size), none, none
         return replace(batch, hint=lambda _: Hint((retold,), ((other,),), *name))
 
 

@@ -67,7 +67,16 @@ def test_a_mention_is_where_the_name_stands_in_its_own_sentence() -> None:
     assert text[mention.start : mention.stop] == "Bea"
     assert text[: mention.start].endswith("It is Carl, ")
     assert mention.readings == ("Ana's sister",) * PASSES
-    assert text[: mention.told] == "Ana's sister is Bea"
+    assert [text[:told] for told in mention.told] == ["Ana's sister is Bea", "", "", ""]
+
+
+def test_who_was_found_by_a_pass_is_where_the_next_one_is_to_look() -> None:
+    sentences = ["Ana's sister is Bea.", "Bea's boss is Carl.", "Carl lives in Oslo."]
+    text = " ".join(sentences)
+    bea, carl = mentions(CHAIN, sentences, text)
+    assert bea.told == (text.index("Bea") + 3, 0, 0, 0)
+    assert carl.told == (text.index("Carl") + 4, text.index("Bea") + 3, 0, 0)
+    assert carl.readings[:2] == ("Bea's boss", "Ana's sister's boss")
 
 
 def test_who_is_not_explained_or_not_named_is_no_mention() -> None:
@@ -104,10 +113,12 @@ def test_hints_say_the_same_of_who_is_explained(split: Split) -> None:
                 stays = each.ids[context, each.token[went]] == ids[context, places]
                 assert float(went[mask].float().mean()) > 0.8
                 assert float(stays.float().mean()) > 0.7  # all but names
-            context, named, told_at = hint.context, hint.named, hint.told
-            assert bool((told_at < named).all())
+            assert bool((hint.told < hint.named).all())
+            is_first = hint.of_pass == 0
+            context, named, told_at = (t[is_first] for t in (hint.context, hint.named, hint.told))
             assert torch.equal(ids[context, named], ids[context, told_at])
             assert len(named) > 0.7 * len(mentions)
+            assert int((hint.of_pass == 1).sum()) > 0.7 * len(mentions) / 2
             n_hinted += len(mentions)
     assert n_hinted > 3 * N_CHAINS
 
@@ -136,6 +147,7 @@ def test_a_hint_is_the_message_with_who_that_is_for_the_name() -> None:
     assert after_first.token.tolist() == [[*range(n_before), *name, *range(n_name, len(after))]]
     assert hint.context.tolist() == [0]
     assert [hint.named.tolist(), hint.told.tolist()] == [[n_before + n - 1], [n_before - 2]]
+    assert hint.of_pass.tolist() == [0]
 
 
 def test_people_are_confused_with_those_of_other_chains_who_are_as_far_from_their_beginning() -> (

@@ -20,6 +20,7 @@ from sleepmem.train.loop import Progress, build_model, draw_forced
 from sleepmem.train.objective import score
 from sleepmem.train.optimizers import build_optimizers
 from sleepmem.train.rewriting import (
+    POINTING,
     confusion_loss,
     pointing_loss,
     rewriting_loss,
@@ -40,7 +41,7 @@ FIRST = Retold(
     torch.tensor([[0, -1, 3, 4, 5], [0, -1, -1, 2, -1]]),
 )
 SECOND = FIRST._replace(ids=FIRST.ids.flip(0), mask=FIRST.mask.flip(0), token=FIRST.token.flip(0))
-NAMES = torch.tensor([0, 1, 1]), torch.tensor([4, 2, 3]), torch.tensor([1, 0, 1])
+NAMES = torch.tensor([[0, 0, 4, 1], [0, 1, 2, 0], [1, 0, 3, 2], [0, 1, 3, 1]]).unbind(1)
 HINT = Hint((FIRST, SECOND), ((SECOND, FIRST),), *NAMES)
 REWRITE = {"loop_input": "rewrite"}
 
@@ -141,15 +142,29 @@ def test_confusion_is_what_is_as_near_to_what_others_would_make_of_it() -> None:
 def test_pointing_is_attention_of_the_first_loop_layer_at_where_a_name_is_explained() -> None:
     lm = make()
     block = lm.model.loop_layers[0]
-    first = lm.model.begin(lm.embed(IDS), MASK)
-    nats = []
-    for life, named, told in ((0, 4, 1), (1, 2, 0), (1, 3, 1)):
-        seen = first[life : life + 1, : named + 1]  # nothing later
-        q, k, _, _ = block.mixer.inputs(block.mixer_norm(seen), None, None)
-        attention = ((q[0, :, -1:] @ k[0].mT) / q.shape[-1] ** 0.5).softmax(-1)
-        nats.append(-attention[:, 0, told].log())
-    found = pointing_loss(lm, first, MASK, HINT)
-    torch.testing.assert_close(found, torch.stack(nats).mean(), rtol=1e-4, atol=1e-5)
+    h = lm.model.begin(lm.embed(IDS), MASK)
+    for n, names in ((0, ((0, 4, 1), (1, 2, 0), (1, 3, 1))), (1, ((0, 3, 2),))):
+        nats = []
+        for life, named, told in names:
+            seen = h[life : life + 1, : named + 1]  # nothing later
+            q, k, _, _ = block.mixer.inputs(block.mixer_norm(seen), None, None)
+            attention = ((q[0, :, -1:] @ k[0].mT) / q.shape[-1] ** 0.5).softmax(-1)
+            nats.append(-attention[:, 0, told].log())
+        found = pointing_loss(lm, h, MASK, HINT, n)
+        torch.testing.assert_close(found, torch.stack(nats).mean(), rtol=1e-4, atol=1e-5)
+        h = lm.model.rewrite(h, MASK)
+    assert float(pointing_loss(lm, h, MASK, HINT, 2)) == 0  # where nobody is to be found
+
+
+@torch.no_grad()
+def test_every_pass_is_told_where_to_look() -> None:
+    lm = make()
+    _, both = taught(lm, 3)
+    first = HINT._replace(of_pass=torch.zeros_like(HINT.of_pass) - (HINT.of_pass == 1).int())
+    _, once = taught_sleep(lm, lm.model.blank(2), IDS, 3, MASK, first, is_forced=False)
+    h = lm.model.rewrite(lm.model.begin(lm.embed(IDS), MASK), MASK)
+    missed = POINTING * pointing_loss(lm, h, MASK, HINT, 1) / 2  # a mean of two passes
+    torch.testing.assert_close(both - once, missed, rtol=1e-3, atol=1e-5)
 
 
 def test_fresh_loop_layers_hand_on_what_they_are_given() -> None:
@@ -229,7 +244,7 @@ def test_batches_of_chains_come_with_hints_and_go_where_the_batch_goes() -> None
         assert (before is None) == (after is None)
         if after is not None:
             told = [each for hand_on in (after.retold, *after.confused) for each in hand_on]
-            parts = [after.context, after.named, after.told]
+            parts = [after.of_pass, after.context, after.named, after.told]
             parts += [part for each in told for part in each]
             assert {tensor.device.type for tensor in parts} == {"meta"}
 

@@ -106,10 +106,10 @@ def pointing_loss(
     block = lm.model.loop_layers[0]
     assert isinstance(block, Block)
     assert isinstance(block.mixer, WindowAttention)
-    q, k, _, _ = block.mixer.inputs(block.mixer_norm(h), None, mask)
     context, named, told = (t[hint.of_pass == n] for t in (hint.context, hint.named, hint.told))
     if not len(named):
         return h.new_zeros(())
+    q, k, _, _ = block.mixer.inputs(block.mixer_norm(h), None, mask)
     scores = torch.einsum("nhd,nhtd->nht", q[context, :, named].float(), k[context].float())
     later = torch.arange(k.shape[2], device=k.device) > named[:, None, None]
     nats = -F.log_softmax((scores / k.shape[-1] ** 0.5).masked_fill(later, -math.inf), dim=-1)

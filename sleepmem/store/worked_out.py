@@ -1,8 +1,7 @@
 """Statements of appends that are worked out once, with the types of what goes in and comes out.
 
 Of an insert Core works out the types again for every row, which takes longer than SQLite takes to
-write it; of a query it looks up for every run what it worked out before, which costs a lone append
-a tenth of its time.
+write it; of a query it looks up for every run what it worked out before.
 """
 
 from __future__ import annotations
